@@ -4,9 +4,9 @@ package record
 // split): dense, from 1. Zero means "no record" and is never given.
 type Offset uint64
 
-// ChannelID names a channel inside its partition. It is the Raft index of the
-// entry that created the channel, so that a channel deleted and made again
-// under the same name has another one. Zero is never given.
+// ChannelID names a channel inside its partition. It counts up from 1 and is
+// never given twice, so that a channel deleted and made again under the same
+// name has another one. Zero is never given.
 type ChannelID uint64
 
 // SegmentID names a segment file inside its partition. It counts up from 1 and
