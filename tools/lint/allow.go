@@ -1,0 +1,52 @@
+package lint
+
+import "slices"
+
+// An exception excuses one package or file from one rule in one matter.
+type exception struct {
+	rule   string // of Finding
+	where  string // file or package that is excused, or "x/..." for all below
+	what   string // of Finding; "" is everything under the rule
+	reason string
+}
+
+// everyException is the whole list. Prefer to change the code.
+func everyException() []exception {
+	return []exception{
+		{
+			rule: "layer", where: "partition/delivery", what: Module + "/partition/cursor",
+			reason: "delivery decides what a cursor is sent next; both are pure, and an interface between them would have one implementation",
+		},
+	}
+}
+
+// excuse takes out the findings that an exception covers. It returns the rest,
+// and the exceptions that covered nothing.
+func excuse(findings []Finding, exceptions []exception) (rest []Finding, idle []exception) {
+	used := make([]bool, len(exceptions))
+	for _, f := range findings {
+		excused := false
+		for i, e := range exceptions {
+			if e.rule == f.Rule && (e.what == "" || e.what == f.What) && (inAny([]string{e.where}, f.Path) || e.where == folderOf(f.Path)) {
+				used[i], excused = true, true
+			}
+		}
+		if !excused {
+			rest = append(rest, f)
+		}
+	}
+	for i, e := range exceptions {
+		if !used[i] {
+			idle = append(idle, e)
+		}
+	}
+	return rest, slices.Clip(idle)
+}
+
+// folderOf is the package that a file is in.
+func folderOf(path string) string {
+	if i := len(path) - len(last(path)); i > 0 {
+		return path[:i-1]
+	}
+	return "."
+}
