@@ -7,7 +7,7 @@ import (
 )
 
 // BatchHeaderBytes is the size of the fixed part of a batch.
-const BatchHeaderBytes = 64
+const BatchHeaderBytes = 72
 
 // A batch, 8-byte aligned in its file:
 //
@@ -27,7 +27,8 @@ const BatchHeaderBytes = 64
 //	52  u32  producerSeq    the producer's sequence of the first record
 //	56  u32  bodyBytes      as stored
 //	60  u32  rawBytes       as inflated; equal to bodyBytes when codec is 0
-//	64       name ‖ body ‖ zero padding to a multiple of 8
+//	64  u64  term           Raft term under which the leader proposed it
+//	72       name ‖ body ‖ zero padding to a multiple of 8
 //
 // The body of a data batch, once inflated, is the records back to back and
 // behind them a table of count u32: where each record starts in the body. So
@@ -49,6 +50,7 @@ const (
 	offProducerSeq   = 52
 	offBodyBytes     = 56
 	offRawBytes      = 60
+	offBatchTerm     = 64
 )
 
 // Kind says what a batch is for.
@@ -115,6 +117,7 @@ type Batch struct {
 	ProducerEpoch uint16
 	ProducerSeq   uint32
 	RawBytes      uint32
+	Term          uint64
 
 	Name []byte // the channel's name
 	Body []byte // as stored: compressed unless Codec is CodecNone
@@ -168,6 +171,7 @@ func ParseBatch(src []byte, b *Batch) (int, error) {
 		ProducerEpoch: le.Uint16(src[offProducerEpoch:]),
 		ProducerSeq:   le.Uint32(src[offProducerSeq:]),
 		RawBytes:      le.Uint32(src[offRawBytes:]),
+		Term:          le.Uint64(src[offBatchTerm:]),
 		raw:           src,
 	}
 	name, body := int(src[offNameBytes]), int(le.Uint32(src[offBodyBytes:]))

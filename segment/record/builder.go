@@ -93,9 +93,10 @@ func (b *Builder) Finish(codec Codec) []byte {
 }
 
 // Stamp completes a finished batch in place: where its records go, when they
-// came, and the checksum.
-func Stamp(batch []byte, channel ChannelID, base Offset, time int64) {
+// came, the leader's term, and the checksum.
+func Stamp(batch []byte, channel ChannelID, base Offset, term uint64, time int64) {
 	le := binary.LittleEndian
+	le.PutUint64(batch[offBatchTerm:], term)
 	le.PutUint64(batch[offChannel:], uint64(channel))
 	le.PutUint64(batch[offBaseOffset:], uint64(base))
 	le.PutUint64(batch[offTime:], uint64(time))
@@ -104,7 +105,7 @@ func Stamp(batch []byte, channel ChannelID, base Offset, time int64) {
 
 // AppendCommand appends a whole command batch: count operations of the state
 // machine, encoded in body.
-func AppendCommand(dst []byte, count int, time int64, body []byte) []byte {
+func AppendCommand(dst []byte, count int, term uint64, time int64, body []byte) []byte {
 	at := len(dst)
 	var header [BatchHeaderBytes]byte
 	dst = append(dst, header[:]...)
@@ -117,6 +118,7 @@ func AppendCommand(dst []byte, count int, time int64, body []byte) []byte {
 	le.PutUint32(batch[offBatchBytes:], uint32(len(batch)))
 	batch[offKind] = byte(KindCommand)
 	le.PutUint32(batch[offCount:], uint32(count))
+	le.PutUint64(batch[offBatchTerm:], term)
 	le.PutUint64(batch[offTime:], uint64(time))
 	le.PutUint32(batch[offBodyBytes:], uint32(len(body)))
 	le.PutUint32(batch[offRawBytes:], uint32(len(body)))
