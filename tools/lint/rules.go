@@ -132,20 +132,24 @@ func checkUses(p *Package, f *File) []Finding {
 	for _, imp := range f.Imports {
 		paths[imp.Name] = imp.Path
 	}
+	inDefaults := false // set by the declaration that we are in
 	ast.Inspect(f.Syntax, func(n ast.Node) bool {
 		switch n := n.(type) {
-		case *ast.GoStmt:
-			if pure {
-				add(n, "pure", "go", "a pure core may not start a goroutine")
-			}
 		case *ast.FuncDecl:
 			if n.Recv == nil && n.Name.Name == "init" {
 				add(n, "init", "init", "no init below programs: what must be made is made by a constructor")
+			}
+			inDefaults = n.Name.Name == "EnsureDefaults"
+		case *ast.GoStmt:
+			if pure {
+				add(n, "pure", "go", "a pure core may not start a goroutine")
 			}
 		case *ast.CallExpr:
 			path, name := selected(n.Fun, paths)
 			switch {
 			case path != "time":
+			case clockCalls()[name] && inDefaults:
+				// A clock that Options left open gets its default.
 			case clockCalls()[name]:
 				add(n, "clock", "time."+name, "time.%s reads the clock: take a clock from Options", name)
 			case pure && timerCalls()[name]:
