@@ -24,6 +24,7 @@ type Rule struct {
 	// Err is returned, wrapped with operation and path, and the operation is not done.
 	Err error
 	// Short, with Err, is how many bytes of a WriteAt, WriteVecAt or ReadAt are done before it fails: a torn write.
+	// Not negative.
 	Short int
 	// LoseDirty, with Err, makes a failed Sync or SyncData do what it does in a kernel: the pages count as clean, a
 	// later sync returns nil and does not write them. It needs a MemFS below and does nothing on others.

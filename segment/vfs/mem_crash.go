@@ -13,7 +13,7 @@ type CrashOptions struct {
 	UnsyncedShare float64
 	// TearBytes is the size of the sectors inside a 4 KiB block that survive independently of each other in half of
 	// the blocks; usually 512, which the package comment allows the engine to rely on. 0, the default, never tears a
-	// block. It must divide 4096.
+	// block.
 	TearBytes int
 	// Rand decides. The same Rand on the same history gives the same clone. Default: one with a fixed seed.
 	Rand *rand.Rand
@@ -141,8 +141,8 @@ func (c *crash) size(n *memNode) int64 {
 	if !c.survives() {
 		return n.durableBytes
 	}
-	between := n.durableBytes + c.rng.Int64N(size-n.durableBytes)
-	return max(n.durableBytes, between/blockBytes*blockBytes)
+	first, last := n.durableBytes/blockBytes, size/blockBytes
+	return max(n.durableBytes, (first+c.rng.Int64N(last-first+1))*blockBytes)
 }
 
 func (c *crash) block(image []byte, block int64, onDisk []byte) {
@@ -154,7 +154,7 @@ func (c *crash) block(image []byte, block int64, onDisk []byte) {
 	}
 	for lo := 0; lo < blockBytes; lo += c.tearBytes {
 		if !c.survives() {
-			revert(image, block, lo, lo+c.tearBytes, onDisk)
+			revert(image, block, lo, min(lo+c.tearBytes, blockBytes), onDisk)
 		}
 	}
 }

@@ -154,6 +154,16 @@ func (n *memNode) sync() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.durableBytes = int64(len(n.data))
+	n.forgetDirty()
+}
+
+// forgetDirty empties the map. Clearing costs by the most that a map ever held, so one that was large, after
+// preallocation, is replaced.
+func (n *memNode) forgetDirty() {
+	if len(n.dirty) > 256 {
+		n.dirty = map[int64][]byte{}
+		return
+	}
 	clear(n.dirty)
 }
 
@@ -164,7 +174,7 @@ func (n *memNode) loseDirty() {
 	for block, onDisk := range n.dirty {
 		n.lost[block] = onDisk
 	}
-	clear(n.dirty)
+	n.forgetDirty()
 }
 
 // dropCache shows what is on disk in place of blocks that a failed sync lost. Mapped pages stay in a real cache, and

@@ -266,7 +266,7 @@ func control(f *os.File, fn func(fd int) error) error {
 	}
 	var fnErr error
 	if err := conn.Control(func(fd uintptr) { fnErr = fn(int(fd)) }); err != nil {
-		return err
+		return os.ErrClosed // Control fails for no other reason, and says so by an error internal to os.
 	}
 	return fnErr
 }

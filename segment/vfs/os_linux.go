@@ -50,7 +50,7 @@ func (v *vecWriter) writeAt(bufs [][]byte, off int64) (written int64, err error)
 		}
 		v.off = off + written
 		if err := v.conn.Control(v.call); err != nil {
-			return written, err
+			return written, os.ErrClosed // As in control.
 		}
 		switch {
 		case v.errno == unix.EINTR:
