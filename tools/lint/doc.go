@@ -12,8 +12,12 @@
 //   - pure cores: children of partition have no clock, no I/O, no lock and no
 //     goroutine.
 //   - clocks: below programs, the time comes in through Options.
+//   - globals: below programs, no variable of a package changes, and there is
+//     no init.
 //   - documents: each package has a doc.go whose comment go doc shows.
 //   - names: no util, common, helpers, types.
+//   - tests: each says its aim and method; goleak watches packages that start
+//     goroutines.
 //   - sizes: a file over 800 lines or a function over 150 needs an entry with
 //     a reason in sizes.txt, and percentiles must stay under what it says.
 //   - texts: no path of somebody's home directory anywhere in the tree.

@@ -28,6 +28,7 @@ func Check(pkgs []*Package) []Finding {
 	var all []Finding
 	for _, p := range pkgs {
 		all = append(all, checkPackage(p)...)
+		all = append(all, checkGlobals(p)...)
 		for _, f := range p.Files {
 			for _, imp := range f.Imports {
 				all = append(all, checkImport(p, f, imp)...)
