@@ -1,0 +1,34 @@
+package replication
+
+import "errors"
+
+var (
+	// ErrNotLeader is returned when this node does not lead the group, or not any more. The entry was surely not written.
+	ErrNotLeader = errors.New("replication: not the leader")
+	// ErrOutcomeUnknown is returned when the group cannot tell whether an entry was written. It may be applied later.
+	ErrOutcomeUnknown = errors.New("replication: outcome unknown")
+	// ErrClosed is returned when the group is closed. The entry was surely not written.
+	ErrClosed = errors.New("replication: group is closed")
+	// ErrStopped is returned, with the cause wrapped, when the group has stopped for good: its log or its vote file
+	// failed, or an entry is damaged. Entries proposed after that were not written. What is in the log can be read on.
+	ErrStopped = errors.New("replication: group has stopped")
+	// ErrLogLost is returned when the log ends before what was applied, or is empty where there was one. The node must
+	// not go on: restore the partition's folder, or replace the node in its cluster.
+	ErrLogLost = errors.New("replication: entries are missing at the end of the log")
+	// ErrNeedsBootstrap is returned when the machine lacks entries that the log does not hold any more.
+	ErrNeedsBootstrap = errors.New("replication: entries before the log's first are needed")
+	// ErrVoteLost is returned when the vote file is missing or damaged where there must be one. A voter that forgot its
+	// vote could vote twice.
+	ErrVoteLost = errors.New("replication: term and vote are lost")
+	// ErrDamaged is returned when an entry of the log or a file under raft/ cannot be read or fails its checks.
+	ErrDamaged = errors.New("replication: damaged")
+	// ErrNothingNew is returned when a snapshot is asked for and nothing was applied since the last one.
+	ErrNothingNew = errors.New("replication: nothing new to snapshot")
+
+	// errStaleTerm is what Raft gets for proposals of an earlier term; the proposer gets ErrNotLeader.
+	errStaleTerm = errors.New("replication: proposal of an earlier term")
+)
+
+// ErrNoSpace is returned when the disk is full. The entry was surely not written. The group leads again by itself when
+// there is room.
+var ErrNoSpace = errors.New("replication: no space for the log")

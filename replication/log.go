@@ -1,0 +1,56 @@
+package replication
+
+import (
+	"leat.dev/leat/segment/record"
+)
+
+// A LogEntry is one entry of the log. Its payload belongs to whoever made it.
+type LogEntry struct {
+	Index      uint64
+	Term       uint64
+	Type       record.FrameType
+	Time       int64 // leader's time, ns since 1970; 0 unknown
+	CommitHint uint64
+	Payload    []byte
+}
+
+// Log is the partition's segment log as Raft needs it. Append and TruncateSuffix are called by one goroutine at a time,
+// the others at once with them.
+type Log interface {
+	// Append adds entries, which continue the log without a gap: all of them or none. They are durable on return. After
+	// an error every later call returns it again, save for ErrNoSpace, after which the log is as it was.
+	Append(entries []LogEntry) error
+	// First is the index of the oldest entry; 0 when the log is empty.
+	First() uint64
+	// Last is index and term of the newest entry; 0 when the log is empty.
+	Last() (index, term uint64)
+	// Entry reads an entry, into buf if it is large enough. The payload is verified.
+	Entry(index uint64, buf []byte) (LogEntry, []byte, error)
+	// Header reads the header of an entry, without its payload.
+	Header(index uint64) (record.FrameHeader, error)
+	// TruncateSuffix removes the entries from an index on, durably on return.
+	TruncateSuffix(from uint64) error
+}
+
+// Entry is a committed data entry on its way to the machine.
+type Entry struct {
+	Index   uint64
+	Term    uint64
+	Time    int64  // leader's time, ns since 1970; 0 unknown
+	Payload []byte // valid during the call
+}
+
+// Machine is the partition's state machine. The group calls one method at a time save for Applied, which may be called
+// at once with the others, and for Lead and Follow, which may run while Apply does.
+type Machine interface {
+	// Apply takes committed data entries in log order. An entry comes once, or again after a restart, and then only when
+	// it is above Applied.
+	Apply(entries []Entry)
+	// Applied is the index of the last entry that Apply took; after a restart, of the last one that the machine still
+	// knows of.
+	Applied() uint64
+	// Lead tells that this node leads in a term and that everything before is applied: proposing may start.
+	Lead(term uint64)
+	// Follow tells that it does not lead any more. Proposals may still come back.
+	Follow()
+}

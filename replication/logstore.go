@@ -1,0 +1,243 @@
+package replication
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"leat.dev/leat/segment/record"
+)
+
+// logStore is Raft's view of the log. It implements raft.CommitTrackingLogStore, and does not implement
+// raft.MonotonicLogStore, after whose snapshots Raft deletes the whole log: gaps are refused all the same.
+//
+// termGuard. A proposer computes offsets from the state that its entry will find. That holds as long as all its earlier
+// proposals of the same leadership are in the log. Raft does not care: a proposal that waits in its queue while the node
+// loses the leadership and wins it again goes into the log of the new term, behind proposals that were refused. So each
+// proposal carries the term that it was made in, as Log.Extensions, and StoreLogs refuses a write with another one. On a
+// follower the two are always equal, since its leader has checked.
+type logStore struct {
+	log   Log
+	halt  func(error) // stops the group; the caller is parked
+	fail  func(error) // stops the group after a failed write
+	full  func()      // a write found no space
+	wrote func()      // a write succeeded
+	// committed is an index up to which entries are known to be committed.
+	committed func() uint64
+
+	// Used by Raft's main goroutine only.
+	staged  uint64
+	entries []LogEntry
+	latched error
+
+	startCommit uint64 // set before Raft starts
+
+	// mu keeps Close from returning while a goroutine that Raft does not wait for reads the log.
+	mu     sync.RWMutex
+	closed atomic.Bool // set with mu held
+}
+
+// FirstIndex implements raft.LogStore.
+func (s *logStore) FirstIndex() (uint64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed.Load() {
+		return 0, raft.ErrRaftShutdown
+	}
+	return s.log.First(), nil
+}
+
+// LastIndex implements raft.LogStore.
+func (s *logStore) LastIndex() (uint64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed.Load() {
+		return 0, raft.ErrRaftShutdown
+	}
+	last, _ := s.log.Last()
+	return last, nil
+}
+
+// GetLog implements raft.LogStore. Outside of the log it returns raft.ErrLogNotFound itself, which Raft compares. Any
+// other failure does not return.
+func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	err := s.get(index, l)
+	if err == nil || err == raft.ErrLogNotFound || err == raft.ErrRaftShutdown { //nolint:errorlint // Raft compares, too.
+		return err
+	}
+	s.halt(err)
+	return err
+}
+
+func (s *logStore) get(index uint64, l *raft.Log) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed.Load() {
+		return raft.ErrRaftShutdown
+	}
+	if !s.has(index) {
+		return raft.ErrLogNotFound
+	}
+	// Raft never says when it is done with the data, so it gets memory of its own.
+	e, _, err := s.log.Entry(index, nil)
+	if err == nil {
+		return toRaft(&e, l)
+	}
+	if !s.has(index) {
+		// Retention was faster.
+		return raft.ErrLogNotFound
+	}
+	return fmt.Errorf("%w: read entry %d: %w", ErrDamaged, index, err)
+}
+
+func (s *logStore) has(index uint64) bool {
+	last, _ := s.log.Last()
+	first := s.log.First()
+	return first != 0 && index >= first && index <= last
+}
+
+func toRaft(e *LogEntry, l *raft.Log) error {
+	*l = raft.Log{Index: e.Index, Term: e.Term, Data: e.Payload}
+	if e.Time != 0 {
+		l.AppendedAt = time.Unix(0, e.Time)
+	}
+	switch e.Type {
+	case record.FrameData:
+		l.Type = raft.LogCommand
+	case record.FrameNoop:
+		l.Type = raft.LogNoop
+	case record.FrameBarrier:
+		l.Type = raft.LogBarrier
+	case record.FrameConfiguration:
+		l.Type = raft.LogConfiguration
+	default:
+		return fmt.Errorf("%w: entry %d has type %v", ErrDamaged, e.Index, e.Type)
+	}
+	return nil
+}
+
+func fromRaft(l *raft.Log) (LogEntry, error) {
+	e := LogEntry{Index: l.Index, Term: l.Term, Payload: l.Data}
+	if !l.AppendedAt.IsZero() {
+		e.Time = l.AppendedAt.UnixNano()
+	}
+	switch l.Type {
+	case raft.LogCommand:
+		e.Type = record.FrameData
+	case raft.LogNoop:
+		e.Type = record.FrameNoop
+	case raft.LogBarrier:
+		e.Type = record.FrameBarrier
+	case raft.LogConfiguration:
+		e.Type = record.FrameConfiguration
+	default:
+		return LogEntry{}, fmt.Errorf("store entry %d: type %v is of an older protocol", l.Index, l.Type)
+	}
+	return e, nil
+}
+
+// StoreLog implements raft.LogStore.
+func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore: all or none, durable on return, and after an error the same error for ever, save for
+// ErrNoSpace and stale proposals, which change nothing.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	if s.latched != nil {
+		return s.latched
+	}
+	if s.closed.Load() {
+		return raft.ErrRaftShutdown
+	}
+	err := s.store(logs)
+	clear(s.entries) // do not keep payloads alive
+	switch {
+	case err == nil:
+		s.wrote()
+	case errors.Is(err, ErrNoSpace):
+		s.full()
+	case errors.Is(err, errStaleTerm):
+	default:
+		s.latched = err
+		s.fail(err)
+	}
+	return err
+}
+
+func (s *logStore) store(logs []*raft.Log) error {
+	last, _ := s.log.Last()
+	s.entries = s.entries[:0]
+	for i, l := range logs {
+		if want := logs[0].Index + uint64(i); l.Index != want || (last != 0 && i == 0 && l.Index != last+1) {
+			return fmt.Errorf("store entries: index %d, want %d: the log must not have gaps", l.Index, max(want, last+1))
+		}
+		if l.Type == raft.LogCommand && !sameTerm(l) {
+			return errStaleTerm
+		}
+		e, err := fromRaft(l)
+		if err != nil {
+			return err
+		}
+		e.CommitHint = s.staged
+		s.entries = append(s.entries, e)
+	}
+	if len(s.entries) == 0 {
+		return nil
+	}
+	if err := s.log.Append(s.entries); err != nil {
+		return fmt.Errorf("store entries: %w", err)
+	}
+	return nil
+}
+
+const termBytes = 8
+
+// sameTerm tells whether a proposal, if it says which term it was made in, is in that term.
+func sameTerm(l *raft.Log) bool {
+	return len(l.Extensions) != termBytes || binary.LittleEndian.Uint64(l.Extensions) == l.Term
+}
+
+// DeleteRange implements raft.LogStore. A range that reaches to the end of the log is cut off, unless some of it is known
+// to be committed: then the protocol is broken somewhere, and the group stops. Any other range is the front of the log.
+// Retention is the owner's, so nothing is done; Raft does not ask for it, since TrailingLogs is beyond any index.
+func (s *logStore) DeleteRange(minIndex, maxIndex uint64) error {
+	if s.latched != nil {
+		return s.latched
+	}
+	last, _ := s.log.Last()
+	if minIndex > maxIndex || minIndex > last || maxIndex < last {
+		return nil
+	}
+	err := error(nil)
+	if committed := s.committed(); minIndex <= committed {
+		err = fmt.Errorf("entries up to %d are committed", committed)
+	} else {
+		err = s.log.TruncateSuffix(max(minIndex, s.log.First()))
+	}
+	if err != nil {
+		s.latched = fmt.Errorf("delete entries from %d on: %w", minIndex, err)
+		s.fail(s.latched)
+	}
+	return s.latched
+}
+
+// StageCommitIndex implements raft.CommitTrackingLogStore: the index goes into the headers of the next write.
+func (s *logStore) StageCommitIndex(index uint64) error {
+	s.staged = index
+	return nil
+}
+
+// GetCommitIndex implements raft.CommitTrackingLogStore. What is known to be committed was applied before Raft exists, so
+// there is nothing to restore above where Raft starts from; a higher index makes v1.8.0 hang.
+func (s *logStore) GetCommitIndex() (uint64, error) { return s.startCommit, nil }
+
+// close makes every later call fail and waits for those under way. Raft's main goroutine has ended, or is parked.
+func (s *logStore) close() {
+	s.mu.Lock()
+	s.closed.Store(true)
+	s.mu.Unlock()
+}
