@@ -286,6 +286,15 @@ func (g *Group) Stalled() bool {
 // LastSent returns the highest offset that was sent.
 func (g *Group) LastSent() record.Offset { return g.cursor.LastSent() }
 
+// Owner returns the member that a record is in flight to.
+func (g *Group) Owner(offset record.Offset) (MemberID, bool) {
+	s := g.flights.find(offset)
+	if s == none {
+		return 0, false
+	}
+	return g.slots[g.flights.slots[s].owner].id, true
+}
+
 // MemberStats is how a member stands.
 type MemberStats struct {
 	Pending int // records in flight
