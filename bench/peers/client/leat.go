@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,9 +27,7 @@ type leatAnswer struct {
 		Code        int    `json:"code"`
 		Description string `json:"description"`
 	} `json:"error"`
-	State struct {
-		Records uint64 `json:"records"`
-	} `json:"state"`
+	Records uint64 `json:"records"`
 }
 
 func leatRequest(ctx context.Context, nc *nats.Conn, subject string, body any) (leatAnswer, error) {
@@ -57,7 +56,7 @@ func (leat) Create(ctx context.Context, nc *nats.Conn) error {
 
 func (leat) Stored(ctx context.Context, nc *nats.Conn) (uint64, error) {
 	a, err := leatRequest(ctx, nc, leatShow, struct{}{})
-	return a.State.Records, err
+	return a.Records, err
 }
 
 func (leat) Replays() []replayer {
@@ -66,6 +65,9 @@ func (leat) Replays() []replayer {
 		{"replay", bareTCP, leatReadRaw},
 	}
 }
+
+// leatError begins an answer that refuses. No record of a workload begins so.
+var leatError = []byte(`{"error":`)
 
 // leatReplayBody asks for count records from the first on.
 func leatReplayBody(count uint64) ([]byte, error) {
@@ -87,16 +89,13 @@ func leatRead(ctx context.Context, url string, count uint64, each func([]byte) e
 	c := &counted{left: count, each: each, fail: fail, done: make(chan struct{})}
 	inbox := nats.NewInbox()
 	sub, err := nc.Subscribe(inbox, func(m *nats.Msg) {
-		code := m.Header.Get("Status")
 		switch {
-		case code == "":
+		case m.Header.Get("Status") != "":
+			fail(fmt.Errorf("%w: the replay ended: %s", ErrLost, m.Header.Get("Description")))
+		case bytes.HasPrefix(m.Data, leatError):
+			fail(fmt.Errorf("replay: %w: %s", ErrProtocol, m.Data))
+		default:
 			c.take(m.Data)
-		case code[0] >= '4':
-			fail(fmt.Errorf("replay: %w: the server answered %s %s", ErrProtocol, code, m.Header.Get("Description")))
-		case m.Reply != "":
-			if err := m.Respond(nil); err != nil {
-				fail(fmt.Errorf("answer flow control: %w", err))
-			}
 		}
 	})
 	if err != nil {
@@ -128,5 +127,10 @@ func leatReadRaw(ctx context.Context, url string, count uint64, each func([]byte
 		}
 		return nc.FlushWithContext(ctx)
 	}
-	return readRaw(ctx, url, inbox, ask, count, each)
+	return readRaw(ctx, url, inbox, ask, count, func(payload []byte) error {
+		if bytes.HasPrefix(payload, leatError) {
+			return fmt.Errorf("replay: %w: %s", ErrProtocol, payload)
+		}
+		return each(payload)
+	})
 }

@@ -17,6 +17,7 @@ func runPipeline(ctx context.Context, j Job) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	j.Records = 0 // not the number but the time is given
 	p, err := startPipeline(ctx, j)
 	if err != nil {
 		return Result{}, err

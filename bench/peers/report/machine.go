@@ -20,6 +20,7 @@ type Machine struct {
 	Disk        string      `json:"disk"`
 	Filesystem  string      `json:"filesystem"`
 	Go          string      `json:"go"`
+	LoadBefore  float64     `json:"load_before"` // of the last minute; what else ran
 	Sync        SyncLatency `json:"fdatasync"`
 }
 
@@ -31,6 +32,7 @@ func (m Machine) rows() []Setting {
 		{"disk", m.Disk},
 		{"file system", m.Filesystem},
 		{"Go", m.Go},
+		{"load before the first run", Figure(m.LoadBefore)},
 		{"append + fdatasync", fmt.Sprintf("%d B over written blocks: p50 %s µs, p99 %s µs, max %s µs (%d samples)",
 			m.Sync.AppendBytes, Figure(m.Sync.P50Micros), Figure(m.Sync.P99Micros), Figure(m.Sync.MaxMicros), m.Sync.Samples)},
 	}
@@ -45,6 +47,10 @@ func Describe(dir string) Machine {
 	}
 	if kib, err := strconv.ParseInt(strings.TrimSuffix(procField("/proc/meminfo", "MemTotal"), " kB"), 10, 64); err == nil {
 		m.MemoryBytes = kib << 10
+	}
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		first, _, _ := strings.Cut(string(b), " ")
+		m.LoadBefore, _ = strconv.ParseFloat(first, 64) // 0 when it cannot be read
 	}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {

@@ -71,7 +71,7 @@ func (r *Report) writeVerdicts(b *strings.Builder) {
 					met = "met"
 				}
 			}
-			fmt.Fprintf(b, "| %s | %s | %s %s | %s | %s | %s |\n", c.ID, v.Text, Figure(v.Bound), v.Unit, got, ratio, met)
+			fmt.Fprintf(b, "| %s: %s | %s | %s %s | %s | %s | %s |\n", c.ID, c.Title, v.Text, Figure(v.Bound), v.Unit, got, ratio, met)
 		}
 	}
 	b.WriteString("\n")

@@ -48,7 +48,7 @@ func (r *runner) runFio(ctx context.Context, layout string) ([]figure, error) {
 	return r.inFolder(func(dir string) ([]figure, error) {
 		out, _, err := output(exec.CommandContext(ctx, bin, "--name=append", "--directory="+dir, "--rw=write",
 			"--ioengine=psync", "--bs="+strconv.Itoa(r.o.EngineBlockBytes), "--size="+strconv.Itoa(r.o.EngineBytes),
-			"--fdatasync=1", "--output-format=json", layout))
+			"--runtime="+strconv.FormatFloat(r.o.Duration.Seconds(), 'f', 0, 64), "--fdatasync=1", "--output-format=json", layout))
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +89,7 @@ func parseFio(out []byte) ([]figure, error) {
 func runEngine(ctx context.Context, r *runner) ([]figure, error) {
 	return r.inFolder(func(dir string) ([]figure, error) {
 		out, _, err := output(exec.CommandContext(ctx, r.o.LeatPath, "bench", "engine", "--data", dir,
-			"--block", strconv.Itoa(r.o.EngineBlockBytes), "--bytes", strconv.Itoa(r.o.EngineBytes), "--output", "json"))
+			"--block", strconv.Itoa(r.o.EngineBlockBytes), "--duration", r.o.Duration.String(), "--output", "json"))
 		if err != nil {
 			return nil, err
 		}

@@ -44,6 +44,10 @@ func Run(ctx context.Context, o Options) (*report.Report, error) {
 	}
 	rep.Machine.Sync = probe
 
+	if load := rep.Machine.LoadBefore; load >= 0.5 {
+		fmt.Fprintf(o.Progress, "warning: the machine is busy (load %.2f); figures will be low and unsteady\n", load)
+	}
+
 	var chosen []work
 	for _, w := range works(&o) {
 		if len(o.Cases) == 0 || slices.Contains(o.Cases, w.id) {
