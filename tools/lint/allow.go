@@ -18,10 +18,6 @@ func everyException() []exception {
 			reason: "delivery decides what a cursor is sent next; both are pure, and an interface between them would have one implementation",
 		},
 		{
-			rule: "clock", where: "index/batch.go",
-			reason: "how long a commit took, for a histogram; nothing is decided by it",
-		},
-		{
 			rule: "clock", where: "wire/nats",
 			reason: "deadlines of sockets are points of real time, and net.Conn takes no other clock",
 		},
