@@ -22,6 +22,8 @@ var (
 	ErrVoteLost = errors.New("replication: term and vote are lost")
 	// ErrDamaged is returned when an entry of the log or a file under raft/ cannot be read or fails its checks.
 	ErrDamaged = errors.New("replication: damaged")
+	// ErrTooLarge is returned when a payload is larger than an entry can be. The entry was not written.
+	ErrTooLarge = errors.New("replication: payload is too large for an entry")
 	// ErrNothingNew is returned when a snapshot is asked for and nothing was applied since the last one.
 	ErrNothingNew = errors.New("replication: nothing new to snapshot")
 

@@ -23,7 +23,8 @@ var (
 // fakeLog is a log in memory with faults. What is in it survives the group, as a disk does.
 type fakeLog struct {
 	mu       sync.Mutex
-	base     uint64 // index of entries[0], when there are any
+	base     uint64 // index of entries[0], or of the next entry
+	baseTerm uint64 // of the entry before base
 	entries  []replication.LogEntry
 	appends  int
 	full     bool
@@ -35,7 +36,9 @@ type fakeLog struct {
 	gate     chan struct{} // Append waits for it, when not nil
 }
 
-func newFakeLog() *fakeLog { return &fakeLog{rotten: map[uint64]bool{}, reads: map[uint64]int{}} }
+func newFakeLog() *fakeLog {
+	return &fakeLog{base: 1, rotten: map[uint64]bool{}, reads: map[uint64]int{}}
+}
 
 func (l *fakeLog) Append(entries []replication.LogEntry) error {
 	l.mu.Lock()
@@ -58,12 +61,8 @@ func (l *fakeLog) Append(entries []replication.LogEntry) error {
 		return errBroken
 	}
 	for _, e := range entries {
-		if len(l.entries) > 0 {
-			if want := l.base + uint64(len(l.entries)); e.Index != want {
-				return fmt.Errorf("entry %d, want %d", e.Index, want)
-			}
-		} else {
-			l.base = e.Index
+		if want := l.base + uint64(len(l.entries)); e.Index != want {
+			return fmt.Errorf("entry %d, want %d", e.Index, want)
 		}
 		e.Payload = append([]byte(nil), e.Payload...)
 		l.entries = append(l.entries, e)
@@ -74,9 +73,6 @@ func (l *fakeLog) Append(entries []replication.LogEntry) error {
 func (l *fakeLog) First() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.entries) == 0 {
-		return 0
-	}
 	return l.base
 }
 
@@ -84,7 +80,7 @@ func (l *fakeLog) Last() (index, term uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.entries) == 0 {
-		return 0, 0
+		return l.base - 1, l.baseTerm
 	}
 	e := l.entries[len(l.entries)-1]
 	return e.Index, e.Term
@@ -145,10 +141,13 @@ func (l *fakeLog) TruncateSuffix(from uint64) error {
 	return nil
 }
 
+func (l *fakeLog) PayloadBytesMax() int { return 1 << 20 }
+
 // trim drops entries below first, as retention does.
 func (l *fakeLog) trim(first uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.baseTerm = l.entries[first-l.base-1].Term
 	l.entries = append([]replication.LogEntry(nil), l.entries[first-l.base:]...)
 	l.base = first
 }

@@ -30,6 +30,8 @@ type Group struct {
 	fsm       *fsm
 	queue     *completer
 
+	payloadBytesMax int // never changes
+
 	lead   atomic.Pointer[leadership] // nil while proposals are refused
 	isFull atomic.Bool                // the last write found no space
 
@@ -70,7 +72,7 @@ func Open(o Options) (*Group, error) {
 		return nil, fmt.Errorf("open group of partition %d: %w", o.Partition, err)
 	}
 	g := &Group{
-		o: o, metrics: m, votes: votes,
+		o: o, metrics: m, votes: votes, payloadBytesMax: o.Log.PayloadBytesMax(),
 		snapshotDue: make(chan struct{}, 1), stopping: make(chan struct{}),
 		halted: make(chan struct{}), started: make(chan struct{}), drained: make(chan struct{}), ended: make(chan struct{}),
 	}
@@ -264,8 +266,8 @@ type Status struct {
 	LeaderID string // "" when not known
 	Leading  bool   // proposals are accepted here
 	Full     bool   // the last write found no space
-	First    uint64 // oldest entry of the log
-	Last     uint64 // newest entry of the log
+	First    uint64 // oldest entry of the log; Last+1 when there is none
+	Last     uint64 // newest durable entry of the log
 	Commit   uint64
 	Applied  uint64 // last data entry that the machine has applied
 	Snapshot uint64 // index of the newest snapshot

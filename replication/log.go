@@ -18,11 +18,11 @@ type LogEntry struct {
 // the others at once with them.
 type Log interface {
 	// Append adds entries, which continue the log without a gap: all of them or none. They are durable on return. After
-	// an error every later call returns it again, save for ErrNoSpace, after which the log is as it was.
+	// an error every later call fails, save for ErrNoSpace, after which the log is as it was.
 	Append(entries []LogEntry) error
-	// First is the index of the oldest entry; 0 when the log is empty.
+	// First is the index of the oldest entry; Last()+1 when there is none.
 	First() uint64
-	// Last is index and term of the newest entry; 0 when the log is empty.
+	// Last is index and term of the newest durable entry; of the one before First when there is none.
 	Last() (index, term uint64)
 	// Entry reads an entry, into buf if it is large enough. The payload is verified.
 	Entry(index uint64, buf []byte) (LogEntry, []byte, error)
@@ -30,6 +30,8 @@ type Log interface {
 	Header(index uint64) (record.FrameHeader, error)
 	// TruncateSuffix removes the entries from an index on, durably on return.
 	TruncateSuffix(from uint64) error
+	// PayloadBytesMax is the size of the largest payload that an entry can have.
+	PayloadBytesMax() int
 }
 
 // Entry is a committed data entry on its way to the machine.

@@ -49,7 +49,8 @@ func (s *logStore) FirstIndex() (uint64, error) {
 	if s.closed.Load() {
 		return 0, raft.ErrRaftShutdown
 	}
-	return s.log.First(), nil
+	first, _ := s.bounds()
+	return first, nil
 }
 
 // LastIndex implements raft.LogStore.
@@ -59,8 +60,19 @@ func (s *logStore) LastIndex() (uint64, error) {
 	if s.closed.Load() {
 		return 0, raft.ErrRaftShutdown
 	}
-	last, _ := s.log.Last()
+	_, last := s.bounds()
 	return last, nil
+}
+
+// bounds are those of the log as Raft wants them: both 0 when it is empty.
+func (s *logStore) bounds() (first, last uint64) {
+	// First is read before Last: retention may raise the one and appends the other, so what is between them is there.
+	first = s.log.First()
+	last, _ = s.log.Last()
+	if first > last {
+		return 0, 0
+	}
+	return first, last
 }
 
 // GetLog implements raft.LogStore. Outside of the log it returns raft.ErrLogNotFound itself, which Raft compares. Any
@@ -96,8 +108,7 @@ func (s *logStore) get(index uint64, l *raft.Log) error {
 }
 
 func (s *logStore) has(index uint64) bool {
-	last, _ := s.log.Last()
-	first := s.log.First()
+	first, last := s.bounds()
 	return first != 0 && index >= first && index <= last
 }
 
@@ -172,8 +183,8 @@ func (s *logStore) store(logs []*raft.Log) error {
 	last, _ := s.log.Last()
 	s.entries = s.entries[:0]
 	for i, l := range logs {
-		if want := logs[0].Index + uint64(i); l.Index != want || (last != 0 && i == 0 && l.Index != last+1) {
-			return fmt.Errorf("store entries: index %d, want %d: the log must not have gaps", l.Index, max(want, last+1))
+		if want := last + 1 + uint64(i); l.Index != want {
+			return fmt.Errorf("store entries: index %d, want %d: the log must not have gaps", l.Index, want)
 		}
 		if l.Type == raft.LogCommand && !sameTerm(l) {
 			return errStaleTerm
@@ -208,15 +219,15 @@ func (s *logStore) DeleteRange(minIndex, maxIndex uint64) error {
 	if s.latched != nil {
 		return s.latched
 	}
-	last, _ := s.log.Last()
-	if minIndex > maxIndex || minIndex > last || maxIndex < last {
+	first, last := s.bounds()
+	if minIndex > maxIndex || minIndex > last || maxIndex < last || last == 0 {
 		return nil
 	}
 	err := error(nil)
 	if committed := s.committed(); minIndex <= committed {
 		err = fmt.Errorf("entries up to %d are committed", committed)
 	} else {
-		err = s.log.TruncateSuffix(max(minIndex, s.log.First()))
+		err = s.log.TruncateSuffix(max(minIndex, first))
 	}
 	if err != nil {
 		s.latched = fmt.Errorf("delete entries from %d on: %w", minIndex, err)

@@ -42,7 +42,7 @@ func (g *Group) Propose(payload []byte, done func(index uint64, err error)) {
 		done(0, ErrClosed)
 		return
 	}
-	lead, err := g.admit()
+	lead, err := g.admit(len(payload))
 	if err != nil {
 		g.queue.in <- proposal{err: err, done: done}
 		return
@@ -53,9 +53,12 @@ func (g *Group) Propose(payload []byte, done func(index uint64, err error)) {
 }
 
 // admit tells why a proposal cannot be accepted now.
-func (g *Group) admit() (*leadership, error) {
+func (g *Group) admit(payloadBytes int) (*leadership, error) {
 	if err := g.failure(); err != nil {
 		return nil, err
+	}
+	if payloadBytes > g.payloadBytesMax {
+		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, payloadBytes, g.payloadBytesMax)
 	}
 	if lead := g.lead.Load(); lead != nil {
 		return lead, nil

@@ -74,11 +74,14 @@ func (r *recovery) start() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := r.header(last)
-	if err != nil {
-		return nil, err
+	committed := known
+	if last >= r.log.First() {
+		h, err := r.header(last)
+		if err != nil {
+			return nil, err
+		}
+		committed = max(known, min(h.CommitHint, last))
 	}
-	committed := max(known, min(h.CommitHint, last))
 	if r.soleFrom(confs, committed) {
 		// Only this node can be elected, and a leader never cuts its log.
 		committed = last
