@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := newRoot().ExecuteContext(ctx)
+	stop()
+	if err == nil {
+		return
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		if exit.err != nil {
+			fmt.Fprintln(os.Stderr, "leat:", exit.err)
+		}
+		os.Exit(exit.code)
+	}
+	fmt.Fprintln(os.Stderr, "leat:", err)
+	os.Exit(1)
+}
+
+// exitError ends the program with a code of its own.
+type exitError struct {
+	code int
+	err  error // nil: everything was said already
+}
+
+// Error implements error.
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+// Unwrap gives the reason.
+func (e *exitError) Unwrap() error { return e.err }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "leat",
+		Short: "A log-structured streaming store for NATS and NATS Streaming clients",
+		Long: `Leat stores what NATS and NATS Streaming clients publish in channels, durably, and
+replays it from any offset. "leat serve" is a whole node; the other commands are
+clients of one, but for "inspect", which reads a data directory offline.`,
+		Example: `  leat serve
+  leat publish quakes earthquakes.jsonl
+  leat replay quakes --from 1000 --output raw
+  leat inspect ./leat-data --verify`,
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(newServe())
+	return root
+}
+
+// version is what the Go toolchain knows of this build.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "dev"
+	}
+	return v
+}

@@ -1,0 +1,199 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"leat.dev/leat/partition"
+	"leat.dev/leat/segment/vfs"
+	"leat.dev/leat/wire/admin"
+	"leat.dev/leat/wire/api"
+	"leat.dev/leat/wire/nats"
+)
+
+// Defaults of Options.
+const (
+	DefaultClusterID = "test-cluster" // the one that NATS Streaming clients expect
+	// DefaultPartitions: see "Partitions" in DESIGN.md's decisions.
+	DefaultPartitions = 4
+)
+
+// Options says what node to run. The zero value with Dir set is a useful one.
+type Options struct {
+	// Dir is the data directory; it is made when missing.
+	Dir string
+	// Listen is the address for NATS and NATS Streaming clients,
+	// "127.0.0.1:4222" by default. "-" serves no network.
+	Listen string
+	// HTTP is the address of the admin pages; "" serves none.
+	HTTP string
+	// NodeID, ClusterID and Partitions are fixed when the directory is made. A
+	// value that is not zero must be the directory's.
+	NodeID     string
+	ClusterID  string
+	Partitions int
+	// SegmentBytes is the size of new segments; package segment has the default.
+	SegmentBytes int64
+	// NATS is passed on to the router; Addr and what the node knows better are
+	// set here.
+	NATS nats.Options
+
+	// Version is what the node says it is.
+	Version string
+	Logger  *slog.Logger
+	// Files and IndexFiles replace the operating system's file system in tests.
+	Files      vfs.FS
+	IndexFiles pebblevfs.FS
+	// Now is the clock, ns since 1970.
+	Now func() int64
+}
+
+// EnsureDefaults fills in what was left out.
+func (o *Options) EnsureDefaults() {
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:4222"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Files == nil {
+		o.Files = vfs.OS{}
+	}
+	if o.Now == nil {
+		o.Now = func() int64 { return time.Now().UnixNano() }
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+}
+
+// Validate says what is missing or out of range.
+func (o *Options) Validate() error {
+	switch {
+	case o.Dir == "":
+		return errors.New("node: Options need a Dir")
+	case o.Partitions < 0 || o.Partitions > partitionsMax:
+		return fmt.Errorf("node: %d partitions, want 1 to %d", o.Partitions, partitionsMax)
+	}
+	return nil
+}
+
+// Node is a running storage node. Its methods may be called at once.
+type Node struct {
+	opts    Options
+	storage *storage
+	metrics *prometheus.Registry
+	router  *nats.Server
+	api     *api.Frontend
+	admin   *admin.Server
+}
+
+// Open starts a node: when it returns, every acknowledged record can be read,
+// publishes are taken, and clients are served.
+func Open(o Options) (n *Node, err error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	n = &Node{opts: o, metrics: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+			n = nil
+		}
+	}()
+	// The port first: that another node runs is a clearer answer than that its
+	// directory is locked.
+	if err := n.listen(); err != nil {
+		return n, err
+	}
+	if n.storage, err = openStorage(&o, n.metrics); err != nil {
+		return n, err
+	}
+	if err := n.storage.awaitLeading(10 * time.Second); err != nil {
+		return n, err
+	}
+	if err := n.serve(); err != nil {
+		return n, err
+	}
+	o.Logger.Info("the node is ready", "listen", n.Addr(), "http", n.HTTPAddr(), "data", o.Dir,
+		"node", n.Identity().NodeID, "cluster", n.Identity().ClusterID, "partitions", n.Identity().Partitions)
+	return n, nil
+}
+
+func (n *Node) listen() error {
+	ro := n.opts.NATS
+	ro.Addr, ro.NoListen = n.opts.Listen, n.opts.Listen == "-"
+	ro.Logger, ro.Registerer = n.opts.Logger, n.metrics
+	router, err := nats.Listen(ro)
+	if err != nil {
+		return fmt.Errorf("listen for clients: %w", err)
+	}
+	n.router = router
+	return nil
+}
+
+func (n *Node) serve() (err error) {
+	id := n.storage.identity
+	if n.api, err = api.Open(api.Options{
+		Bus: n.router, Store: n.storage.set, Logger: n.opts.Logger,
+		Node: api.NodeInfo{NodeID: id.NodeID, ClusterID: id.ClusterID, Version: n.opts.Version, Partitions: id.Partitions},
+	}); err != nil {
+		return err
+	}
+	if n.opts.HTTP != "" {
+		if n.admin, err = admin.Serve(admin.Options{
+			Addr: n.opts.HTTP, Health: n.storage.health, Pages: n.pages(), Gatherer: n.metrics, Logger: n.opts.Logger,
+		}); err != nil {
+			return err
+		}
+	}
+	n.router.Serve()
+	return nil
+}
+
+// Close stops the node: clients are cut off after what is queued for them is
+// written, what was acknowledged is on disk.
+func (n *Node) Close() error {
+	var errs []error
+	if n.admin != nil {
+		errs = append(errs, n.admin.Close())
+	}
+	if n.api != nil {
+		n.api.Close()
+	}
+	if n.storage != nil {
+		// Before the router: it answers appends that a reading connection
+		// waits for.
+		errs = append(errs, n.storage.close())
+	}
+	if n.router != nil {
+		errs = append(errs, n.router.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Addr is the address that clients are served on.
+func (n *Node) Addr() string { return n.router.Addr() }
+
+// HTTPAddr is the address of the admin pages, "" when there are none.
+func (n *Node) HTTPAddr() string {
+	if n.admin == nil {
+		return ""
+	}
+	return n.admin.Addr().String()
+}
+
+// Identity is who the node is.
+func (n *Node) Identity() Identity { return n.storage.identity }
+
+// Store is what the node stores.
+func (n *Node) Store() *partition.Set { return n.storage.set }
+
+// Router is the node's NATS server.
+func (n *Node) Router() *nats.Server { return n.router }

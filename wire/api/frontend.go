@@ -1,0 +1,204 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"leat.dev/leat/partition"
+	"leat.dev/leat/wire"
+)
+
+// Prefix begins every subject of this front-end.
+const Prefix = "$LEAT."
+
+// Options says what the front-end serves.
+type Options struct {
+	Bus   wire.Bus
+	Store *partition.Set
+	// Node is told to whoever asks $LEAT.API.INFO.
+	Node NodeInfo
+	// RequestTimeout bounds what an administrative request may take; 10 s by
+	// default.
+	RequestTimeout time.Duration
+	Logger         *slog.Logger
+	Now            func() time.Time
+}
+
+// EnsureDefaults fills in what was left out.
+func (o *Options) EnsureDefaults() {
+	if o.RequestTimeout <= 0 {
+		o.RequestTimeout = 10 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+// Validate says what is missing.
+func (o *Options) Validate() error {
+	if o.Bus == nil || o.Store == nil {
+		return errors.New("api: Options need a Bus and a Store")
+	}
+	return nil
+}
+
+// NodeInfo describes the node that answers.
+type NodeInfo struct {
+	NodeID     string `json:"node_id"`
+	ClusterID  string `json:"cluster_id"`
+	Version    string `json:"version"`
+	Partitions int    `json:"partitions"`
+}
+
+// Frontend serves the "$LEAT." subjects and the channels bound to subjects. Its
+// goroutines are the administrative requests and the replays under way; Close
+// ends them.
+type Frontend struct {
+	opts    Options
+	bus     wire.Bus
+	store   *partition.Set
+	ctx     context.Context // done when Close begins
+	cancel  context.CancelFunc
+	adminMu sync.Mutex // held while a request checks and changes bindings
+	subs    []wire.Subscription
+	cancels []func()
+	replays replays
+	work    sync.WaitGroup // requests under way
+	ackers  []*acker       // one per partition
+
+	mu       sync.Mutex
+	bindings map[*partition.Channel]*binding // guarded by mu
+	requests int                             // under way; guarded by mu
+	closed   bool                            // guarded by mu
+}
+
+// Open begins to serve. The front-end is ready when it returns.
+func Open(o Options) (*Frontend, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	f := &Frontend{opts: o, bus: o.Bus, store: o.Store, bindings: make(map[*partition.Channel]*binding)}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.replays.init(f)
+	for range o.Store.Partitions() {
+		f.ackers = append(f.ackers, &acker{outlet: o.Bus.Outlet()})
+	}
+	for _, p := range o.Store.Partitions() {
+		f.cancels = append(f.cancels, p.WatchChannels(f.channelChanged))
+		p.Channels(func(c *partition.Channel) { f.channelChanged(partition.Change{Channel: c}) })
+	}
+	for pattern, h := range map[string]wire.Handler{
+		Prefix + "PUB.>":    &publishHandler{f: f},
+		Prefix + "REPLAY.>": &requestHandler{f: f, serve: f.serveReplay},
+		Prefix + "ACK.>":    &ackHandler{f: f},
+		Prefix + "API.>":    &requestHandler{f: f, serve: f.serveAdmin},
+	} {
+		s, err := f.bus.Subscribe(pattern, h)
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("serve %s: %w", pattern, err)
+		}
+		f.subs = append(f.subs, s)
+	}
+	return f, nil
+}
+
+// Close ends serving: nothing is taken in any more, replays end, and requests
+// under way are waited for.
+func (f *Frontend) Close() {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return
+	}
+	f.closed = true
+	bindings := f.bindings
+	f.bindings = nil
+	f.mu.Unlock()
+	for _, cancel := range f.cancels {
+		cancel()
+	}
+	for _, s := range f.subs {
+		s.Close()
+	}
+	for _, b := range bindings {
+		b.close()
+	}
+	f.cancel()
+	f.work.Wait()
+	for _, a := range f.ackers {
+		a.close()
+	}
+}
+
+// binding is the subscriptions that feed one channel.
+type binding struct {
+	subjects []string
+	subs     []wire.Subscription
+}
+
+func (b *binding) close() {
+	for _, s := range b.subs {
+		s.Close()
+	}
+}
+
+// channelChanged keeps subscriptions as the channels' settings say. The
+// partition calls it when a change is applied, so before whoever asked for the
+// change is answered.
+func (f *Frontend) channelChanged(ch partition.Change) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return
+	}
+	c := ch.Channel
+	var want []string
+	if !ch.Deleted && c.Exists() {
+		want = c.Config().Subjects
+	}
+	old := f.bindings[c]
+	if old != nil && equalStrings(old.subjects, want) {
+		return
+	}
+	var now *binding
+	if len(want) > 0 {
+		now = &binding{subjects: want}
+		for _, pattern := range want {
+			s, err := f.bus.Subscribe(pattern, &publishHandler{f: f, channel: c})
+			if err != nil {
+				// Checked before it was logged, so only an older or foreign
+				// writer can have let it in.
+				f.opts.Logger.Error("bind a channel", "channel", c.Name(), "subject", pattern, "error", err)
+				continue
+			}
+			now.subs = append(now.subs, s)
+		}
+		f.bindings[c] = now
+	} else {
+		delete(f.bindings, c)
+	}
+	if old != nil {
+		old.close()
+	}
+}
+
+func equalStrings(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}

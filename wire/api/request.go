@@ -1,0 +1,126 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"leat.dev/leat/wire"
+)
+
+// request is one message that wants an answer. It owns its memory.
+type request struct {
+	source  uint64
+	subject string // behind the handler's prefix
+	reply   string
+	body    []byte
+}
+
+// requestHandler gives every request a goroutine of its own: requests may wait
+// for the log, and the connection's reading must not.
+type requestHandler struct {
+	f     *Frontend
+	serve func(ctx context.Context, r *request) (answer any, err error)
+}
+
+// requestBodyMax bounds the JSON that is parsed.
+const requestBodyMax = 256 << 10
+
+// requestsMax bounds the requests under way, replays among them; what comes
+// above it is refused.
+const requestsMax = 16 << 10
+
+// Attach implements wire.Handler.
+func (h *requestHandler) Attach(src wire.Source) wire.Sink {
+	return &requestSink{h: h, source: src.ID()}
+}
+
+type requestSink struct {
+	h      *requestHandler
+	source uint64
+}
+
+// Msg implements wire.Sink.
+func (s *requestSink) Msg(m *wire.Msg) {
+	f := s.h.f
+	r := &request{source: s.source, subject: string(m.Subject), reply: string(m.Reply), body: bytes.Clone(m.Data)}
+	switch {
+	case len(r.body) > requestBodyMax:
+		f.answer(r, nil, fmt.Errorf("%w: request of %d bytes, at most %d", errBadRequest, len(r.body), requestBodyMax))
+		return
+	case !f.begin():
+		f.answer(r, nil, fmt.Errorf("%w: too many requests under way, try again", context.DeadlineExceeded))
+		return
+	}
+	go func() {
+		defer f.end()
+		ctx, cancel := context.WithTimeout(f.ctx, f.opts.RequestTimeout)
+		defer cancel()
+		answer, err := s.h.serve(ctx, r)
+		f.answer(r, answer, err)
+	}()
+}
+
+// Flush implements wire.Sink.
+func (s *requestSink) Flush() {}
+
+// Detach implements wire.Sink.
+func (s *requestSink) Detach() {}
+
+// begin counts a request in, unless there are too many or Close has begun.
+func (f *Frontend) begin() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed || f.requests >= requestsMax {
+		return false
+	}
+	f.requests++
+	f.work.Add(1)
+	return true
+}
+
+func (f *Frontend) end() {
+	f.mu.Lock()
+	f.requests--
+	f.mu.Unlock()
+	f.work.Done()
+}
+
+// answer sends the answer in JSON, or the error. No answer and no error means
+// that the request answers in its own way.
+func (f *Frontend) answer(r *request, answer any, err error) {
+	if r.reply == "" || (answer == nil && err == nil) {
+		return
+	}
+	if err != nil {
+		answer = struct {
+			Error *Error `json:"error"`
+		}{wireError(err)}
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		f.opts.Logger.Error("encode an answer", "subject", r.subject, "error", err)
+		return
+	}
+	f.bus.Publish(r.reply, "", nil, body)
+}
+
+// decode reads the request's JSON body into v; no body leaves v as it is. A
+// field that does not exist is an error: it is more often a slip than meant.
+func (r *request) decode(v any) error {
+	if len(bytes.TrimSpace(r.body)) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(r.body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: something follows the JSON object", errBadRequest)
+	}
+	return nil
+}
