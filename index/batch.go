@@ -3,7 +3,6 @@ package index
 import (
 	"encoding/binary"
 	"fmt"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -226,12 +225,12 @@ func (b *Batch) Commit() error {
 	if err := x.health.get(); err != nil {
 		return fmt.Errorf("commit to index: %w", err)
 	}
-	begin, size := time.Now(), b.Len()
+	size := b.Len()
 	if err := x.health.guard(func() error { return b.wb.Commit(pebble.NoSync) }); err != nil {
 		b.wb = nil // Pebble may still hold it.
 		return fmt.Errorf("commit to index: %w", err)
 	}
-	x.metrics.observe(size, time.Since(begin))
+	x.metrics.observe(size)
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"strconv"
 	"sync"
 	"syscall"
@@ -19,8 +18,7 @@ import (
 // Index is the open store of a node. Its methods may be called from any goroutine.
 type Index struct {
 	db      *pebble.DB
-	lock    *pebble.Lock
-	log     *slog.Logger
+	lock    *pebble.Lock // nil when Pebble was given up while it opened
 	health  *health
 	metrics *metrics
 	gate    gate
@@ -28,7 +26,8 @@ type Index struct {
 
 // Open opens the index in o.Dir, or makes an empty one. It returns ErrLocked when another holds it, a *VersionError when it
 // was written in another format, and ErrDamaged when it is not readable; after the last two the folder may be removed with
-// Destroy. Other errors, such as a missing permission or a failing disk, say nothing about what is in the folder.
+// Destroy. Other errors, such as a missing permission or a failing disk, say nothing about what is in the folder; after
+// one of those that wraps ErrFailed the folder stays locked by this process until the disk takes writes again.
 func Open(o Options) (*Index, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
@@ -38,9 +37,13 @@ func Open(o Options) (*Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open index %s: %w", o.Dir, err)
 	}
-	x := &Index{lock: lock, log: o.Logger, health: &health{log: o.Logger, onFatal: o.OnFatal}}
+	x := &Index{lock: lock, health: newHealth(&o)}
 	if err := x.open(&o); err != nil {
-		return nil, errors.Join(fmt.Errorf("open index %s: %w", o.Dir, err), lock.Close())
+		err = fmt.Errorf("open index %s: %w", o.Dir, err)
+		if x.lock != nil {
+			err = errors.Join(err, x.lock.Close())
+		}
+		return nil, err
 	}
 	return x, nil
 }
@@ -49,7 +52,10 @@ func (x *Index) open(o *Options) error {
 	if err := checkPebbleVersion(o); err != nil {
 		return err
 	}
-	db, err := openPebble(o, x.lock, x.health)
+	if err := checkManifest(o.FS, o.Dir); err != nil {
+		return err
+	}
+	db, err := x.openPebble(o)
 	if err != nil {
 		return err
 	}

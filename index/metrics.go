@@ -3,7 +3,6 @@ package index
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -14,7 +13,6 @@ type metrics struct {
 	registered  []prometheus.Collector
 	commits     prometheus.Counter
 	commitBytes prometheus.Counter
-	commitTime  prometheus.Histogram
 }
 
 func newMetrics(r prometheus.Registerer, x *Index) (*metrics, error) {
@@ -26,15 +24,11 @@ func newMetrics(r prometheus.Registerer, x *Index) (*metrics, error) {
 		commitBytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "leat_index_commit_bytes_total", Help: "Bytes of batches written to the index.",
 		}),
-		commitTime: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "leat_index_commit_seconds", Help: "Time to write a batch to the index, without sync.",
-			Buckets: prometheus.ExponentialBuckets(10e-6, 4, 9),
-		}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.commits, m.commitBytes, m.commitTime, newStoreCollector(x)} {
+	for _, c := range []prometheus.Collector{m.commits, m.commitBytes, newStoreCollector(x)} {
 		if err := r.Register(c); err != nil {
 			m.unregister()
 			return nil, fmt.Errorf("register metrics: %w", err)
@@ -51,10 +45,9 @@ func (m *metrics) unregister() {
 	m.registered = nil
 }
 
-func (m *metrics) observe(bytes int, took time.Duration) {
+func (m *metrics) observe(bytes int) {
 	m.commits.Inc()
 	m.commitBytes.Add(float64(bytes))
-	m.commitTime.Observe(took.Seconds())
 }
 
 // storeCollector reads Pebble's metrics, which takes its lock: never while the index is closed or has failed.

@@ -1,11 +1,13 @@
 package index_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -141,27 +143,39 @@ func TestWrongKeysAreDamage(t *testing.T) {
 }
 
 // TestSystemErrorsAreNotDamage checks that an error of the system when a folder is opened is returned as what it is, so
-// that nobody removes an index because the disk was full or a permission was missing.
+// that nobody removes an index because the disk was full or a permission was missing; that Pebble's endless tries to flush
+// do not make Open hang; and that the folder is free again once the system has recovered.
 func TestSystemErrorsAreNotDamage(t *testing.T) {
 	mem := vfs.NewMem()
 	x := open(t, mem)
 	require.NoError(t, entry(x.Partition(1), 1, 0))
+	require.NoError(t, x.Sync())
+	files := readFiles(t, mem)
 	require.NoError(t, x.Close())
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE, syscall.EACCES} {
 		for _, kind := range []errorfs.OpKind{errorfs.OpOpen, errorfs.OpCreate, errorfs.OpList, errorfs.OpFileRead} {
-			inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
+			toggle := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
 				if op.Kind == kind {
 					return &fs.PathError{Op: "test", Path: op.Path, Err: errno}
 				}
 				return nil
-			})
-			_, err := index.Open(options(errorfs.Wrap(mem, inject)))
+			})}
+			toggle.On()
+			files := errorfs.Wrap(writeFiles(t, files), toggle)
+			_, err := index.Open(options(files))
 			require.ErrorIs(t, err, errno, "operation %d", kind)
 			require.NotErrorIs(t, err, index.ErrDamaged)
 			require.NotErrorIs(t, err, index.ErrLocked)
+			toggle.Off()
+			require.Eventually(t, func() bool {
+				x, err = index.Open(options(files))
+				return !errors.Is(err, index.ErrLocked)
+			}, 10*time.Second, 5*time.Millisecond)
+			require.NoError(t, err)
+			require.Equal(t, uint64(1), checkEntries(t, x.Partition(1)))
+			require.NoError(t, x.Close())
 		}
 	}
-	require.Equal(t, uint64(1), checkEntries(t, open(t, mem).Partition(1)))
 
 	if os.Getuid() != 0 {
 		dir := t.TempDir()
@@ -270,7 +284,6 @@ func TestMetrics(t *testing.T) {
 	require.InDelta(t, 1, found["leat_index_commits_total"], 0)
 	require.Positive(t, found["leat_index_commit_bytes_total"])
 	require.Positive(t, found["leat_index_memtable_bytes"])
-	require.Contains(t, found, "leat_index_commit_seconds")
 
 	other := options(vfs.NewMem())
 	other.Registerer = r

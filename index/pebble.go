@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -16,19 +18,54 @@ import (
 // checksums in the footers of tables, and log records that tell damage from an end that was never synced.
 const pebbleVersion = pebble.FormatTableFormatV6
 
-// openPebble opens the database under a lock that is held. Pebble panics on some damage that it meets while it replays; as
-// nothing else runs yet, such a panic is an error like any other.
-func openPebble(o *Options, lock *pebble.Lock, h *health) (db *pebble.DB, err error) {
+// openFailuresMax is how often Pebble may fail to write while it opens until it is given up.
+const openFailuresMax = 5
+
+type opened struct {
+	db  *pebble.DB
+	err error
+}
+
+// openPebble opens the database under the lock. Pebble flushes what it replays, and when the disk does not take it, tries
+// again without end; so it opens on a goroutine, which is left behind after a few failures. Should the disk recover, that
+// goroutine closes what it has opened, and frees the lock.
+func (x *Index) openPebble(o *Options) (*pebble.DB, error) {
+	done := make(chan opened, 1)
+	lock := x.lock
+	go func() { done <- tryPebble(o, lock, x.health) }()
+	select {
+	case r := <-done:
+		x.health.opened()
+		return r.db, r.err
+	case cause := <-x.health.stuck:
+		x.lock = nil
+		go func() {
+			if r := <-done; r.db != nil {
+				_ = r.db.Close() // nothing was written to it
+			}
+			_ = lock.Close() // nobody is left to tell
+		}()
+		return nil, fmt.Errorf("open pebble: %w (%w)", ErrFailed, cause)
+	}
+}
+
+// tryPebble opens the database. Pebble panics on some damage that it meets while it replays; as nothing else runs yet, such
+// a panic is an error like any other.
+func tryPebble(o *Options, lock *pebble.Lock, h *health) (r opened) {
 	defer func() {
-		if r := recover(); r != nil {
-			db, err = nil, fmt.Errorf("%w (open pebble: %v)", ErrDamaged, r)
+		switch p := recover().(type) {
+		case nil:
+		case fatal:
+			r = opened{err: fmt.Errorf("open pebble: %w", p.err)}
+		default:
+			r = opened{err: fmt.Errorf("%w (open pebble: panic: %v)", ErrDamaged, p)}
 		}
 	}()
-	db, err = pebble.Open(o.Dir, pebbleOptions(o, lock, h))
+	db, err := pebble.Open(o.Dir, pebbleOptions(o, lock, h))
 	if err != nil {
-		return nil, classify("open pebble", err)
+		return opened{err: classify("open pebble", err)}
 	}
-	return db, nil
+	return opened{db: db}
 }
 
 // pebbleOptions: the log is kept although it is not synced, because after a kill of the process the kernel still writes it,
@@ -54,7 +91,12 @@ func pebbleOptions(o *Options, lock *pebble.Lock, h *health) *pebble.Options {
 		LoggerAndTracer:             nil,
 		Logger:                      pebbleLogger{h},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { h.log.Warn("index: background work failed", "err", err) },
+			BackgroundError: h.backgroundFailed,
+			FlushEnd: func(i pebble.FlushInfo) {
+				if i.Err == nil {
+					h.failures.Store(0)
+				}
+			},
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { h.damaged(fmt.Errorf("%s: %w", i.Path, i.Details)) },
 			DiskSlow:        func(i pebble.DiskSlowInfo) { h.log.Warn("index: disk is slow", "info", i.String()) },
 			WriteStallBegin: func(i pebble.WriteStallBeginInfo) { h.log.Warn("index: writes stall", "reason", i.Reason) },
@@ -69,12 +111,40 @@ func pebbleOptions(o *Options, lock *pebble.Lock, h *health) *pebble.Options {
 
 // health remembers the first thing after which the index is not to be written any more.
 type health struct {
-	log     *slog.Logger
-	onFatal func(error)
-	once    sync.Once // of onFatal
+	log      *slog.Logger
+	onFatal  func(error)
+	once     sync.Once    // of onFatal
+	failures atomic.Int32 // of background work, since the last flush that went well
+	stuck    chan error   // gets one error when opening fails too often
 
-	mu  sync.Mutex
-	err error // guarded by mu; wraps ErrFailed or ErrDamaged
+	mu      sync.Mutex
+	opening bool  // guarded by mu
+	err     error // guarded by mu; wraps ErrFailed or ErrDamaged
+}
+
+func newHealth(o *Options) *health {
+	return &health{log: o.Logger, onFatal: o.OnFatal, stuck: make(chan error, 1), opening: true}
+}
+
+func (h *health) opened() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.opening = false
+}
+
+// backgroundFailed is called by Pebble after a failed flush or compaction, before it tries again at once. It waits here, a
+// millisecond after the first failure in a row and a second after the tenth, so that a disk that is full costs neither a
+// core nor a log of the same line. Pebble's mutex is held meanwhile, which only delays what waits for that flush.
+func (h *health) backgroundFailed(err error) {
+	n := h.failures.Add(1)
+	h.mu.Lock()
+	if h.opening && n >= openFailuresMax {
+		h.opening = false
+		h.stuck <- err
+	}
+	h.mu.Unlock()
+	h.log.Warn("index: background work failed", "in_a_row", n, "err", err)
+	time.Sleep(time.Millisecond << min(n-1, 10))
 }
 
 func (h *health) get() error {
