@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"leat.dev/leat/index"
 	"leat.dev/leat/partition"
@@ -59,18 +60,36 @@ func openStorage(o *Options, reg *prometheus.Registry) (s *storage, err error) {
 	if err := s.openIndex(reg); err != nil {
 		return s, err
 	}
-	parts := make([]*partition.Partition, 0, s.identity.Partitions)
+	return s, s.openShards(reg)
+}
+
+// openShards opens the partitions side by side: most of the time of a first
+// start is spent on writing their first segments.
+func (s *storage) openShards(reg *prometheus.Registry) error {
+	var work errgroup.Group
+	work.SetLimit(shardsAtOnce)
 	for i := range s.identity.Partitions {
 		sh := &shard{}
 		s.shards = append(s.shards, sh)
-		if err := s.openShard(sh, uint32(i), reg); err != nil {
-			return s, fmt.Errorf("partition %d: %w", i, err)
-		}
+		work.Go(func() error {
+			if err := s.openShard(sh, uint32(i), reg); err != nil {
+				return fmt.Errorf("partition %d: %w", i, err)
+			}
+			return nil
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return err
+	}
+	parts := make([]*partition.Partition, 0, len(s.shards))
+	for _, sh := range s.shards {
 		parts = append(parts, sh.part)
 	}
 	s.set = partition.NewSet(parts)
-	return s, nil
+	return nil
 }
+
+const shardsAtOnce = 8
 
 // openIndex opens the index, and makes a damaged one anew: all that is in it is
 // in the segments.
