@@ -33,12 +33,14 @@ type future interface{ Error() error }
 // goroutine. The payload must not change until done was called.
 //
 // done is called once, in the order of Propose, by one goroutine of the group: after the machine has applied the entry, or
-// with an error of errors.go. After Close it is called by Propose itself. It must not wait, and must not call Propose or
+// with an error of errors.go. Once Close was called, Propose calls it, after those of all
+// earlier proposals. It must not wait, and must not call Propose or
 // Close.
 func (g *Group) Propose(payload []byte, done func(index uint64, err error)) {
 	g.closing.RLock()
 	defer g.closing.RUnlock()
 	if g.closed {
+		<-g.drained
 		done(0, ErrClosed)
 		return
 	}
