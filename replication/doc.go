@@ -8,15 +8,15 @@
 // # Invariants
 //
 //   - done of a proposal is called once, in the order of Propose, after the machine has applied the entry. An error that
-//     is ErrNotLeader, ErrNoSpace or ErrClosed, and no other, says that the entry was surely not written.
+//     is ErrOutcomeUnknown leaves open whether the entry was written; every other one says that it was not.
 //   - A proposal enters the log only in the term in which Machine.Lead was called before it. What the proposer assumed
 //     about the state that its entry finds therefore holds; see termGuard in logstore.go.
 //   - Raft never sees an error of a damaged or unreadable entry. hashicorp/raft answers one with a panic, an endless
 //     retry, or by deleting a follower's good log. The caller is parked for good, the group is shut down without waiting
 //     for it, and Options.OnStop tells the owner.
-//   - After a failed append the group stops for good and acknowledges nothing any more. The exception is ErrNoSpace,
-//     which changes nothing in the log: the group steps down, refuses proposals with ErrNoSpace, and leads again by
-//     itself when there is room.
+//   - After a failed append the group stops for good and acknowledges nothing any more. The exception is an error that
+//     leaves the log as it was, such as ErrNoSpace: the group steps down, refuses proposals, and leads again by itself
+//     when the log takes entries.
 //   - Raft gets no entry without its payload, so neither does a follower. Nothing is left out to make the start cheap;
 //     see below for what is done instead.
 //   - Raft never deletes the front of the log: retention belongs to the owner, which keeps First ≤ snapshot index + 1.

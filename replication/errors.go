@@ -5,6 +5,12 @@ import "errors"
 var (
 	// ErrNotLeader is returned when this node does not lead the group, or not any more. The entry was surely not written.
 	ErrNotLeader = errors.New("replication: not the leader")
+	// ErrNoSpace is returned when the disk is full. The entry was surely not written. The group leads again by itself when
+	// there is room.
+	ErrNoSpace = errors.New("replication: no space for the log")
+	// ErrRefused is returned when the log could not take an entry for another reason and is as it was. The entry was surely
+	// not written. The group tries again by itself, as after ErrNoSpace.
+	ErrRefused = errors.New("replication: the log refused the entry")
 	// ErrOutcomeUnknown is returned when the group cannot tell whether an entry was written. It may be applied later.
 	ErrOutcomeUnknown = errors.New("replication: outcome unknown")
 	// ErrClosed is returned when the group is closed. The entry was surely not written.
@@ -30,7 +36,3 @@ var (
 	// errStaleTerm is what Raft gets for proposals of an earlier term; the proposer gets ErrNotLeader.
 	errStaleTerm = errors.New("replication: proposal of an earlier term")
 )
-
-// ErrNoSpace is returned when the disk is full. The entry was surely not written. The group leads again by itself when
-// there is room.
-var ErrNoSpace = errors.New("replication: no space for the log")

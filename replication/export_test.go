@@ -16,7 +16,7 @@ type LogStoreHooks struct {
 // NewLogStore makes Raft's view of a log without a group.
 func NewLogStore(l Log, h LogStoreHooks) raft.LogStore {
 	return &logStore{
-		log: l, fail: h.Fail, halt: h.Halt, full: func() {}, wrote: func() {},
+		log: l, fail: h.Fail, halt: h.Halt, refused: func(error) {}, wrote: func() {},
 		committed: func() uint64 { return h.Committed }, startCommit: h.Start,
 	}
 }

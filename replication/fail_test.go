@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,14 +65,14 @@ func TestFullDisk(t *testing.T) {
 			}
 			require.Zero(t, time.Since(start), "refused without waiting")
 			time.Sleep(10 * time.Second)
-			require.True(t, g.Status().Full)
+			require.ErrorIs(t, g.Status().Refusal, replication.ErrNoSpace)
 			require.False(t, g.Status().Leading)
 			require.ErrorIs(t, propose(g, "refused").err, replication.ErrNoSpace)
 			n.log.set(func(l *fakeLog) { l.full = false })
 			start = time.Now()
 			n.lead(t)
 			require.LessOrEqual(t, time.Since(start), 4*time.Second)
-			require.False(t, g.Status().Full)
+			require.NoError(t, g.Status().Refusal)
 		}
 		require.Equal(t, want, n.machine.payloads())
 		require.Empty(t, n.stopped)
@@ -257,4 +258,25 @@ func TestPayloadTooLarge(t *testing.T) {
 	require.ErrorIs(t, propose(g, string(make([]byte, 1<<20+1))).err, replication.ErrTooLarge)
 	require.NoError(t, propose(g, "next").err)
 	require.NoError(t, g.Close())
+}
+
+// Aim: a log that refuses an entry for a reason of its own, and is as it was, does not end the group. Method: it has no file
+// descriptors for a while.
+func TestRefusingLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode()
+		g := n.open(t)
+		n.lead(t)
+		n.log.set(func(l *fakeLog) { l.refuse = syscall.EMFILE })
+		for range 2 {
+			err := propose(g, "refused").err
+			require.ErrorIs(t, err, replication.ErrRefused)
+			require.ErrorIs(t, err, syscall.EMFILE)
+		}
+		n.log.set(func(l *fakeLog) { l.refuse = nil })
+		n.lead(t)
+		mustPropose(t, g, "kept")
+		require.Equal(t, []string{"kept"}, n.machine.payloads())
+		require.NoError(t, g.Close())
+	})
 }

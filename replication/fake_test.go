@@ -11,12 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"leat.dev/leat/replication"
+	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/record"
 	"leat.dev/leat/segment/vfs"
 )
 
 var (
-	errBroken  = errors.New("disk is broken")
+	errBroken  = fmt.Errorf("%w: disk is broken", segment.ErrPoisoned)
 	errCorrupt = errors.New("bytes have rotted")
 )
 
@@ -29,6 +30,7 @@ type fakeLog struct {
 	appends  int
 	full     bool
 	broken   bool
+	refuse   error
 	poisoned error
 	rotten   map[uint64]bool
 	reads    map[uint64]int // Entry calls by index
@@ -53,12 +55,15 @@ func (l *fakeLog) Append(entries []replication.LogEntry) error {
 		return l.poisoned
 	}
 	if l.full {
-		return fmt.Errorf("append: %w", replication.ErrNoSpace)
+		return fmt.Errorf("append: %w", segment.ErrNoSpace)
 	}
 	l.appends++
 	if l.broken {
 		l.poisoned = errBroken
 		return errBroken
+	}
+	if l.refuse != nil {
+		return l.refuse
 	}
 	for _, e := range entries {
 		if want := l.base + uint64(len(l.entries)); e.Index != want {

@@ -32,8 +32,8 @@ type Group struct {
 
 	payloadBytesMax int // never changes
 
-	lead   atomic.Pointer[leadership] // nil while proposals are refused
-	isFull atomic.Bool                // the last write found no space
+	lead    atomic.Pointer[leadership] // nil while proposals are refused
+	refusal atomic.Pointer[error]      // why the last write was refused; nil when it was not
 
 	snapshotDue chan struct{}
 	stopping    chan struct{} // closed by Close and by fail
@@ -102,7 +102,7 @@ func (g *Group) open() error {
 	g.fsm = &fsm{group: g}
 	g.fsm.applied.Store(start.index)
 	g.store = &logStore{
-		log: g.o.Log, halt: g.halt, fail: g.fail, full: g.noSpace, wrote: g.hasSpace, committed: g.fsm.applied.Load,
+		log: g.o.Log, halt: g.halt, fail: g.fail, refused: g.refused, wrote: g.wrote, committed: g.fsm.applied.Load,
 		startCommit: start.index,
 	}
 	g.transport = g.o.Transport
@@ -205,20 +205,21 @@ func (g *Group) startRaft(start *snapshot) error {
 	}
 }
 
-// noSpace is called by Raft's main goroutine after a write that found no space. Raft steps down now, and tries again after
+// refused is called by Raft's main goroutine after a write that changed nothing. Raft steps down now, and tries again after
 // an election timeout.
-func (g *Group) noSpace() {
+func (g *Group) refused(err error) {
 	g.lead.Store(nil)
-	g.metrics.full.Inc()
-	if !g.isFull.Swap(true) {
-		g.o.Logger.Error("no space for the log, proposals are refused until there is", "partition", g.o.Partition)
+	g.metrics.writesRefused.Inc()
+	if g.refusal.Swap(&err) == nil {
+		g.o.Logger.Error("the log takes no entries, proposals are refused until it does", "partition", g.o.Partition, "error", err)
 	}
 }
 
-func (g *Group) hasSpace() {
-	if g.isFull.Load() {
-		g.isFull.Store(false)
-		g.o.Logger.Info("there is space for the log again", "partition", g.o.Partition)
+// wrote is called by Raft's main goroutine after a write that succeeded.
+func (g *Group) wrote() {
+	if g.refusal.Load() != nil {
+		g.refusal.Store(nil)
+		g.o.Logger.Info("the log takes entries again", "partition", g.o.Partition)
 	}
 }
 
@@ -265,7 +266,8 @@ type Status struct {
 	Term     uint64
 	LeaderID string // "" when not known
 	Leading  bool   // proposals are accepted here
-	Full     bool   // the last write found no space
+	Full     bool   // Refusal is ErrNoSpace
+	Refusal  error  // why the log takes no entries now: ErrNoSpace or ErrRefused; or nil
 	First    uint64 // oldest entry of the log; Last+1 when there is none
 	Last     uint64 // newest durable entry of the log
 	Commit   uint64
@@ -279,9 +281,12 @@ func (g *Group) Status() Status {
 	_, leader := g.raft.LeaderWithID()
 	last, _ := g.o.Log.Last()
 	s := Status{
-		Term: g.raft.CurrentTerm(), LeaderID: string(leader), Leading: g.lead.Load() != nil, Full: g.isFull.Load(),
+		Term: g.raft.CurrentTerm(), LeaderID: string(leader), Leading: g.lead.Load() != nil,
 		First: g.o.Log.First(), Last: last, Commit: g.raft.CommitIndex(), Applied: g.o.Machine.Applied(),
 		Snapshot: g.snapshots.newest().index, Err: g.failure(),
+	}
+	if refusal := g.refusal.Load(); refusal != nil {
+		s.Refusal, s.Full = *refusal, errors.Is(*refusal, ErrNoSpace)
 	}
 	switch g.raft.State() {
 	case raft.Follower:

@@ -1,24 +1,19 @@
 package replication
 
 import (
+	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/record"
 )
 
-// A LogEntry is one entry of the log. Its payload belongs to whoever made it.
-type LogEntry struct {
-	Index      uint64
-	Term       uint64
-	Type       record.FrameType
-	Time       int64 // leader's time, ns since 1970; 0 unknown
-	CommitHint uint64
-	Payload    []byte
-}
+// LogEntry is one entry of the log.
+type LogEntry = segment.Entry
 
-// Log is the partition's segment log as Raft needs it. Append and TruncateSuffix are called by one goroutine at a time,
+// Log is the partition's segment log as Raft needs it; *segment.Log has it. Append and TruncateSuffix are called by one goroutine at a time,
 // the others at once with them.
 type Log interface {
-	// Append adds entries, which continue the log without a gap: all of them or none. They are durable on return. After
-	// an error every later call fails, save for ErrNoSpace, after which the log is as it was.
+	// Append adds entries, which continue the log without a gap. They are durable on return. After an error that is
+	// segment.ErrPoisoned it is not known which of them are there, and every later call fails. After any other error the
+	// log is as it was; segment.ErrNoSpace is one.
 	Append(entries []LogEntry) error
 	// First is the index of the oldest entry; Last()+1 when there is none.
 	First() uint64

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/record"
 )
 
@@ -22,11 +23,11 @@ import (
 // proposal carries the term that it was made in, as Log.Extensions, and StoreLogs refuses a write with another one. On a
 // follower the two are always equal, since its leader has checked.
 type logStore struct {
-	log   Log
-	halt  func(error) // stops the group; the caller is parked
-	fail  func(error) // stops the group after a failed write
-	full  func()      // a write found no space
-	wrote func()      // a write succeeded
+	log     Log
+	halt    func(error) // stops the group; the caller is parked
+	fail    func(error) // stops the group after a failed write
+	refused func(error) // a write was refused, the log is as it was
+	wrote   func()      // a write succeeded
 	// committed is an index up to which entries are known to be committed.
 	committed func() uint64
 
@@ -155,8 +156,8 @@ func fromRaft(l *raft.Log) (LogEntry, error) {
 // StoreLog implements raft.LogStore.
 func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
-// StoreLogs implements raft.LogStore: all or none, durable on return, and after an error the same error for ever, save for
-// ErrNoSpace and stale proposals, which change nothing.
+// StoreLogs implements raft.LogStore: all or none, and durable on return. After an error which leaves that open, every later
+// change gets the same error.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if s.latched != nil {
 		return s.latched
@@ -164,45 +165,54 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if s.closed.Load() {
 		return raft.ErrRaftShutdown
 	}
-	err := s.store(logs)
+	if len(logs) == 0 {
+		return nil
+	}
+	if err := s.take(logs); err != nil {
+		return err
+	}
+	err := s.log.Append(s.entries)
 	clear(s.entries) // do not keep payloads alive
 	switch {
 	case err == nil:
 		s.wrote()
-	case errors.Is(err, ErrNoSpace):
-		s.full()
-	case errors.Is(err, errStaleTerm):
+		return nil
+	case errors.Is(err, segment.ErrPoisoned), errors.Is(err, segment.ErrOrder), errors.Is(err, segment.ErrClosed):
+		return s.latch(fmt.Errorf("store entries from %d on: %w", logs[0].Index, err))
+	case errors.Is(err, segment.ErrNoSpace):
+		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
 	default:
-		s.latched = err
-		s.fail(err)
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
 	}
+	s.refused(err)
 	return err
 }
 
-func (s *logStore) store(logs []*raft.Log) error {
+// take checks entries and translates them.
+func (s *logStore) take(logs []*raft.Log) error {
 	last, _ := s.log.Last()
 	s.entries = s.entries[:0]
 	for i, l := range logs {
 		if want := last + 1 + uint64(i); l.Index != want {
-			return fmt.Errorf("store entries: index %d, want %d: the log must not have gaps", l.Index, want)
+			return s.latch(fmt.Errorf("store entries: index %d, want %d: the log must not have gaps", l.Index, want))
 		}
 		if l.Type == raft.LogCommand && !sameTerm(l) {
 			return errStaleTerm
 		}
 		e, err := fromRaft(l)
 		if err != nil {
-			return err
+			return s.latch(err)
 		}
 		e.CommitHint = s.staged
 		s.entries = append(s.entries, e)
 	}
-	if len(s.entries) == 0 {
-		return nil
-	}
-	if err := s.log.Append(s.entries); err != nil {
-		return fmt.Errorf("store entries: %w", err)
-	}
 	return nil
+}
+
+func (s *logStore) latch(err error) error {
+	s.latched = err
+	s.fail(err)
+	return err
 }
 
 const termBytes = 8
@@ -223,17 +233,14 @@ func (s *logStore) DeleteRange(minIndex, maxIndex uint64) error {
 	if minIndex > maxIndex || minIndex > last || maxIndex < last || last == 0 {
 		return nil
 	}
-	err := error(nil)
 	if committed := s.committed(); minIndex <= committed {
-		err = fmt.Errorf("entries up to %d are committed", committed)
-	} else {
-		err = s.log.TruncateSuffix(max(minIndex, first))
+		return s.latch(fmt.Errorf("delete entries from %d on: those up to %d are committed", minIndex, committed))
 	}
-	if err != nil {
-		s.latched = fmt.Errorf("delete entries from %d on: %w", minIndex, err)
-		s.fail(s.latched)
+	if err := s.log.TruncateSuffix(max(minIndex, first)); err != nil {
+		// Raft goes on as if they were gone.
+		return s.latch(fmt.Errorf("delete entries from %d on: %w", minIndex, err))
 	}
-	return s.latched
+	return nil
 }
 
 // StageCommitIndex implements raft.CommitTrackingLogStore: the index goes into the headers of the next write.

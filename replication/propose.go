@@ -65,8 +65,8 @@ func (g *Group) admit(payloadBytes int) (*leadership, error) {
 	if lead := g.lead.Load(); lead != nil {
 		return lead, nil
 	}
-	if g.isFull.Load() {
-		return nil, ErrNoSpace
+	if refusal := g.refusal.Load(); refusal != nil {
+		return nil, *refusal
 	}
 	return nil, ErrNotLeader
 }
@@ -78,7 +78,7 @@ func outcome(err error) error {
 		return nil
 	case errors.Is(err, errStaleTerm), errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return ErrNotLeader
-	case errors.Is(err, ErrNoSpace), errors.Is(err, ErrNotLeader), errors.Is(err, ErrStopped):
+	case errors.Is(err, ErrNoSpace), errors.Is(err, ErrRefused):
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"leat.dev/leat/replication"
+	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/record"
 )
 
@@ -239,7 +240,7 @@ func TestBootstrapAgain(t *testing.T) {
 	n := newNode()
 	n.log.full = true
 	_, err := replication.Open(n.options())
-	require.ErrorIs(t, err, replication.ErrNoSpace)
+	require.ErrorIs(t, err, segment.ErrNoSpace)
 	n.log.full = false
 	g := n.open(t)
 	n.lead(t)
