@@ -3,6 +3,7 @@ package nats
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // outbox is what waits to be written to one connection. Many fill it; the
@@ -14,9 +15,9 @@ type outbox struct {
 	// pending counts the bytes that are queued or being written. It is
 	// changed under mu and may be read by anyone.
 	pending atomic.Int64
-	// stuck is set when a publisher has waited in vain for the receiver to
-	// read, and cleared when it reads.
-	stuck atomic.Bool
+	// moved is when bytes last began or ended to be written, as nanoseconds
+	// of the wall clock.
+	moved atomic.Int64
 	// wake has room for one signal to the write loop.
 	wake chan struct{}
 
@@ -139,12 +140,13 @@ func (o *outbox) take(empty [][]byte) (queue [][]byte, ok bool) {
 	}
 	queue, o.queue = o.queue, empty
 	o.mu.Unlock()
+	o.moved.Store(time.Now().UnixNano())
 	return queue, true
 }
 
 // written accounts for n bytes that the write loop is through with.
 func (o *outbox) written(n int) {
-	o.stuck.Store(false)
+	o.moved.Store(time.Now().UnixNano())
 	o.mu.Lock()
 	o.pending.Add(-int64(n))
 	o.progressedLocked()

@@ -10,6 +10,9 @@ import "time"
 const (
 	stallGentle = 2 * time.Millisecond  // from Options.StallBytes
 	stallHard   = 10 * time.Millisecond // from three quarters of Options.PendingBytesMax
+	// stuckAfter is how long a receiver must have read nothing for nobody to
+	// wait for it any more.
+	stuckAfter = 250 * time.Millisecond
 )
 
 // stallBudget is the time that a courier was stalled for in the current run.
@@ -20,36 +23,29 @@ func (b *stallBudget) reset() { b.spent = 0 }
 // stall waits until the receiver has caught up or the time for it is used up.
 func (c *courier) stall(to *conn) {
 	out := &to.out
-	if out.stuck.Load() {
-		return
-	}
 	limit := stallGentle
 	if out.pending.Load() > out.pendingMax/4*3 {
 		limit = stallHard
 	}
-	if c.stalled.spent >= limit {
+	start := time.Now()
+	if c.stalled.spent >= limit || start.UnixNano()-out.moved.Load() > int64(stuckAfter) {
 		return
 	}
 	// What waits for the receiver now must be on its way.
 	out.push(nil, 0, 0, false, true)
 	c.server.counters.stalls.Add(1)
-	start := time.Now()
 	timer := time.NewTimer(limit - c.stalled.spent)
 	defer timer.Stop()
-	for moved := false; ; moved = true {
+	for over := false; !over; {
 		progress := out.above(c.server.stallBytes)
 		if progress == nil {
 			break
 		}
 		select {
 		case <-progress:
-			continue
 		case <-timer.C:
-			if !moved {
-				out.stuck.Store(true)
-			}
+			over = true
 		}
-		break
 	}
 	c.stalled.spent += time.Since(start)
 }
