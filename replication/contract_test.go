@@ -19,8 +19,9 @@ func stores(t *testing.T) map[string]func() raft.LogStore {
 		Fail: func(err error) { require.NoError(t, err) }, Halt: func(err error) { require.NoError(t, err) },
 	}
 	return map[string]func() raft.LogStore{
-		"inmem":   func() raft.LogStore { return raft.NewInmemStore() },
-		"fakelog": func() raft.LogStore { return replication.NewLogStore(newFakeLog(), noFailure) },
+		"inmem":    func() raft.LogStore { return raft.NewInmemStore() },
+		"segments": func() raft.LogStore { return segmentStore(t, noFailure) },
+		"fakelog":  func() raft.LogStore { return replication.NewLogStore(newFakeLog(), noFailure) },
 	}
 }
 
@@ -99,7 +100,7 @@ func TestLogStoreTypes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := open()
 			for i, typ := range []raft.LogType{raft.LogCommand, raft.LogNoop, raft.LogBarrier, raft.LogConfiguration} {
-				l := &raft.Log{Index: uint64(i + 1), Term: 7, Type: typ, Data: []byte(typ.String()), AppendedAt: at}
+				l := &raft.Log{Index: uint64(i + 1), Term: 7, Type: typ, Data: dataPayload(i), AppendedAt: at}
 				require.NoError(t, s.StoreLog(l))
 				requireLog(t, s, l)
 			}
