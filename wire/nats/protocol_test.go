@@ -25,7 +25,7 @@ import (
 // INFO and the server's own PINGs are left out.
 type script struct {
 	t       *testing.T
-	start   func(t *testing.T, args map[string]string) (addr string, stop func())
+	start   func(t testing.TB, args map[string]string) (addr string, stop func())
 	addr    string
 	stop    func()
 	clients map[string]*rawClient
@@ -106,7 +106,7 @@ func show(got string) string {
 	return b.String()
 }
 
-func number(t *testing.T, args map[string]string, key string) int {
+func number(t testing.TB, args map[string]string, key string) int {
 	if args[key] == "" {
 		return 0
 	}
@@ -115,7 +115,7 @@ func number(t *testing.T, args map[string]string, key string) int {
 	return n
 }
 
-func startOwn(t *testing.T, args map[string]string) (string, func()) {
+func startOwn(t testing.TB, args map[string]string) (string, func()) {
 	s, err := nats.Listen(nats.Options{
 		Addr:                "127.0.0.1:0",
 		PayloadBytesMax:     number(t, args, "max_payload"),
@@ -132,7 +132,7 @@ func startOwn(t *testing.T, args map[string]string) (string, func()) {
 	return s.Addr(), func() { require.NoError(t, s.Close()) }
 }
 
-func startReal(t *testing.T, args map[string]string) (string, func()) {
+func startReal(t testing.TB, args map[string]string) (string, func()) {
 	s, err := natsserver.NewServer(&natsserver.Options{
 		Host:           "127.0.0.1",
 		Port:           natsserver.RANDOM_PORT,
@@ -157,7 +157,7 @@ func startReal(t *testing.T, args map[string]string) (string, func()) {
 }
 
 // runScripts runs every file of a folder.
-func runScripts(t *testing.T, folder string, start func(*testing.T, map[string]string) (string, func())) {
+func runScripts(t *testing.T, folder string, start func(testing.TB, map[string]string) (string, func())) {
 	datadriven.Walk(t, folder, func(t *testing.T, path string) {
 		s := &script{t: t, start: start, clients: make(map[string]*rawClient)}
 		defer s.close()
