@@ -3,7 +3,9 @@ package index_test
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"leat.dev/leat/index"
@@ -14,7 +16,8 @@ import (
 // thousand.
 func million(b *testing.B, channels, extents int) *index.Partition {
 	b.Helper()
-	x, err := index.Open(index.Options{Dir: b.TempDir() + "/index"})
+	metrics := prometheus.NewRegistry()
+	x, err := index.Open(index.Options{Dir: b.TempDir() + "/index", Registerer: metrics})
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = x.Close() })
 	p := x.Partition(1)
@@ -34,6 +37,16 @@ func million(b *testing.B, channels, extents int) *index.Partition {
 		}
 	}
 	require.NoError(b, batch.Commit())
+	require.Eventually(b, func() bool { // compaction is done
+		families, err := metrics.Gather()
+		require.NoError(b, err)
+		for _, f := range families {
+			if f.GetName() == "leat_index_compaction_debt_bytes" {
+				return f.GetMetric()[0].GetGauge().GetValue() == 0
+			}
+		}
+		return false
+	}, 10*time.Second, 50*time.Millisecond)
 	return p
 }
 

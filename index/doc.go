@@ -22,10 +22,11 @@
 // # A full or failing disk
 //
 // Pebble cannot go on after a failed write of its log or its manifest. Free space must be watched so that it does not get
-// there; Options.OnDiskFull is the last chance, called before one retry of the write. If it fails all the same, Commit
-// returns ErrFailed where the failure reached Pebble on the goroutine of Commit, and every later Commit does too; a failure
-// on a goroutine of Pebble's own calls Options.OnFatal and then panics, which ends the process with a message that names
-// the cause. Failed flushes and compactions are retried by Pebble and do not end anything.
+// there; Options.OnDiskFull is the last chance, called before one retry of the write. If that fails all the same,
+// Options.OnFatal is called, every Commit returns ErrFailed from then on, what is committed stays readable, and the process
+// should end. Where Pebble itself meets the failure first, on a goroutine of its own or while a Commit rotates its log, it
+// panics, which ends the process; cause and file are logged before. Failed flushes and compactions are retried by Pebble,
+// with growing pauses, and end nothing; while opening, a few of them make Open return ErrFailed.
 //
 // # Where to start
 //

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -70,14 +71,14 @@ func tryPebble(o *Options, lock *pebble.Lock, h *health) (r opened) {
 
 // pebbleOptions: the log is kept although it is not synced, because after a kill of the process the kernel still writes it,
 // and then the node replays a few entries in place of a memtable's worth. Bloom filters serve the few reads of single keys;
-// look-ups of extents are seeks.
+// look-ups of extents are seeks, whose cost is mostly that of inflating one block, hence small ones.
 func pebbleOptions(o *Options, lock *pebble.Lock, h *health) *pebble.Options {
 	files := o.FS
 	if o.OnDiskFull != nil {
 		files = vfs.OnDiskFull(files, o.OnDiskFull)
 	}
 	po := &pebble.Options{
-		FS:                          files,
+		FS:                          watchFS{FS: files, health: h},
 		Lock:                        lock,
 		FormatMajorVersion:          pebbleVersion,
 		CacheSize:                   o.CacheBytes,
@@ -103,7 +104,7 @@ func pebbleOptions(o *Options, lock *pebble.Lock, h *health) *pebble.Options {
 		},
 	}
 	for i := range po.Levels {
-		po.Levels[i].BlockSize = 32 << 10
+		po.Levels[i].BlockSize = 8 << 10
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return po
@@ -153,11 +154,13 @@ func (h *health) get() error {
 	return h.err
 }
 
-// failed keeps ErrFailed over ErrDamaged: after it Pebble must not be touched.
+// failed keeps the first ErrFailed, also over an ErrDamaged: after it Pebble must not be touched.
 func (h *health) failed(cause error) error {
-	err := fmt.Errorf("%w (%w)", ErrFailed, cause)
 	h.mu.Lock()
-	h.err = err
+	if !errors.Is(h.err, ErrFailed) {
+		h.err = fmt.Errorf("%w (%w)", ErrFailed, cause)
+	}
+	err := h.err
 	h.mu.Unlock()
 	if h.onFatal != nil {
 		h.once.Do(func() { h.onFatal(err) })
@@ -189,7 +192,11 @@ func (h *health) guard(write func() error) (err error) {
 			err = r.err
 		default:
 			h.log.Error("index: pebble panicked", "panic", r, "stack", string(debug.Stack()))
-			err = h.failed(fmt.Errorf("pebble panicked: %v", r))
+			cause, ok := r.(error)
+			if !ok {
+				cause = fmt.Errorf("%v", r)
+			}
+			err = h.failed(fmt.Errorf("pebble panicked: %w", cause))
 		}
 	}()
 	if err := write(); err != nil {
