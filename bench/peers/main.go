@@ -66,7 +66,7 @@ func rootCommand() *cobra.Command {
 	fl.IntVar(&o.PayloadBytes, "payload-bytes", o.PayloadBytes, "payload of P1, P2, P3, P5, P10")
 	fl.IntVar(&o.PublishInFlight, "publish-in-flight", o.PublishInFlight, "P1: messages in flight")
 	fl.IntVar(&o.PipelineInFlight, "pipeline-in-flight", o.PipelineInFlight, "P2: messages in flight, Leat")
-	fl.IntVar(&o.PipelineInFlightPeer, "pipeline-in-flight-peer", o.PipelineInFlightPeer, "P2: messages in flight, JetStream, which is slower when deeper")
+	fl.IntVar(&o.PipelineInFlightPeer, "pipeline-in-flight-peer", o.PipelineInFlightPeer, "P2: messages in flight, JetStream, which gets no faster from 1,000 on")
 	fl.IntVar(&o.FanoutInFlight, "fanout-in-flight", o.FanoutInFlight, "P5: messages in flight")
 	fl.IntVar(&o.StanInFlight, "stan-in-flight", o.StanInFlight, "P3: messages in flight (stan-bench -mpa)")
 	fl.IntVar(&o.StanMessages, "stan-messages", o.StanMessages, "P3: messages a run")
@@ -74,6 +74,7 @@ func rootCommand() *cobra.Command {
 	fl.IntVar(&o.ReplayBytes, "replay-bytes", o.ReplayBytes, "P4: payload of a record")
 	fl.IntVar(&o.EngineBlockBytes, "engine-block-bytes", o.EngineBlockBytes, "P6: bytes between two syncs")
 	fl.IntVar(&o.EngineBytes, "engine-bytes", o.EngineBytes, "P6: bytes written a run")
+	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.AddCommand(installCommand(), workCommand())
 	return cmd
 }

@@ -66,22 +66,14 @@ func (k Kind) command(dir string, port, httpPort int) ([]string, error) {
 	}
 }
 
-// jetStreamConfig is nats-server's configuration. The limits on what a stream
-// buffers are raised because at their defaults (10,000 messages) the server
-// answers a pipelining publisher with error 429 instead of taking its messages;
-// everything else is as shipped.
+// jetStreamConfig is nats-server's configuration: as shipped, but for the one
+// setting that a kind is about.
 func jetStreamConfig(k Kind, data, addr string) []byte {
 	sync := ""
 	if k == JetStreamAlways {
 		sync = "\n  sync_interval: always"
 	}
-	return fmt.Appendf(nil, `listen: %q
-jetstream {
-  store_dir: %q
-  max_buffered_msgs: 1000000
-  max_buffered_size: 1GB%s
-}
-`, addr, data, sync)
+	return fmt.Appendf(nil, "listen: %q\njetstream {\n  store_dir: %q%s\n}\n", addr, data, sync)
 }
 
 // ready returns nil once a server does what a kind is for.

@@ -98,7 +98,8 @@ func stores(j client.Job, kinds ...peer.Kind) []participant {
 			if k == peer.Leat {
 				j.Store = "leat"
 			} else if j.Kind == client.Pipeline {
-				// Deeper, it gets slower: the peer runs at its best.
+				// Deeper, it gets no faster, and slower when the processors are
+				// busy: the peer runs at its best.
 				j.InFlightMax = r.o.PipelineInFlightPeer
 			}
 			return r.runJob(ctx, k, j)

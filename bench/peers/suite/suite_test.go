@@ -54,6 +54,8 @@ func TestCases(t *testing.T) {
 	require.Equal(t, []string{"P1", "P2", "P3", "P4", "P5", "P6", "P10"}, CaseIDs())
 	_, err := Run(t.Context(), Options{Cases: []string{"P7"}, Progress: io.Discard})
 	require.ErrorIs(t, err, ErrUnknownCase)
+	_, err = Run(t.Context(), Options{Rounds: -1, Progress: io.Discard})
+	require.ErrorIs(t, err, ErrBadOption)
 	for _, w := range works(&Options{}) {
 		require.True(t, w.participants[0].ours, "%s: Leat is first", w.title)
 		names := map[string]bool{}
