@@ -1,0 +1,201 @@
+package replication_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/stretchr/testify/require"
+
+	"leat.dev/leat/replication"
+)
+
+// cluster is three nodes whose transports are in memory.
+type cluster struct {
+	t      *testing.T
+	nodes  []*node
+	groups []*replication.Group
+	trans  []*raft.InmemTransport
+}
+
+func address(i int) raft.ServerAddress { return raft.ServerAddress(fmt.Sprint("node-", i)) }
+
+func newCluster(t *testing.T) *cluster {
+	c := &cluster{t: t, groups: make([]*replication.Group, 3), trans: make([]*raft.InmemTransport, 3)}
+	for range 3 {
+		c.nodes = append(c.nodes, newNode())
+	}
+	for i := range c.nodes {
+		c.start(i)
+	}
+	return c
+}
+
+func (c *cluster) start(i int) {
+	_, c.trans[i] = raft.NewInmemTransport(address(i))
+	c.join(i)
+	var servers []raft.Server
+	for j := range 3 {
+		servers = append(servers, raft.Server{ID: raft.ServerID(address(j)), Address: address(j)})
+	}
+	c.groups[i] = c.nodes[i].open(c.t, func(o *replication.Options) {
+		o.ServerID, o.Transport, o.Servers = string(address(i)), c.trans[i], servers
+	})
+}
+
+// join connects a node with those that run.
+func (c *cluster) join(i int) {
+	for j, other := range c.trans {
+		if j != i && other != nil {
+			c.trans[i].Connect(address(j), other)
+			other.Connect(address(i), c.trans[i])
+		}
+	}
+}
+
+func (c *cluster) isolate(i int) {
+	c.trans[i].DisconnectAll()
+	for j, other := range c.trans {
+		if j != i && other != nil {
+			other.Disconnect(address(i))
+		}
+	}
+}
+
+func (c *cluster) stop(i int) {
+	require.NoError(c.t, c.groups[i].Close())
+	c.isolate(i)
+	c.groups[i], c.trans[i] = nil, nil
+}
+
+// leader waits for a group that accepts proposals, other than the one given.
+func (c *cluster) leader(not int) int {
+	for range 600 {
+		for i, g := range c.groups {
+			if i != not && g != nil && g.Status().Leading {
+				return i
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	require.FailNow(c.t, "nobody leads")
+	return -1
+}
+
+// requireEqual waits until all machines have exactly these payloads.
+func (c *cluster) requireEqual(want []string) {
+	c.t.Helper()
+	time.Sleep(10 * time.Second)
+	synctest.Wait()
+	for i, n := range c.nodes {
+		if c.groups[i] != nil {
+			require.Equal(c.t, want, n.machine.payloads(), "node %d", i)
+		}
+	}
+}
+
+func (c *cluster) close() {
+	for i, g := range c.groups {
+		if g != nil {
+			c.stop(i)
+		}
+	}
+}
+
+// Aim: with peers the log store, the vote file and the machine work as well: entries reach followers with their payloads, a
+// new leader goes on, a restarted node with a machine that forgot catches up. Method: three nodes on a fake clock.
+func TestCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		var want []string
+		say := func(leader int, n int) {
+			for range n {
+				want = append(want, fmt.Sprint("entry ", len(want)))
+				mustPropose(t, c.groups[leader], want[len(want)-1])
+			}
+		}
+		first := c.leader(-1)
+		say(first, 50)
+		c.requireEqual(want)
+
+		follower := (first + 1) % 3
+		require.ErrorIs(t, propose(c.groups[follower], "x").err, replication.ErrNotLeader)
+
+		c.stop(first)
+		second := c.leader(-1)
+		say(second, 50)
+		c.nodes[first].machine = c.nodes[first].machine.forget(10)
+		c.start(first)
+		say(second, 10)
+		c.requireEqual(want)
+		for _, n := range c.nodes {
+			last, _ := n.log.Last()
+			for _, e := range n.log.copyEntries() {
+				require.LessOrEqual(t, e.CommitHint, last)
+			}
+		}
+	})
+}
+
+// Aim: a leader that was cut off does not acknowledge, and its entries that nobody else has are cut from its log. Method:
+// isolate it with proposals under way, let another one lead, join again.
+func TestConflictIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		first := c.leader(-1)
+		want := []string{"one"}
+		mustPropose(t, c.groups[first], "one")
+		c.requireEqual(want)
+		c.isolate(first)
+		for range 5 {
+			c.groups[first].Propose([]byte("lost"), func(_ uint64, err error) {
+				if err == nil {
+					t.Error("acknowledged without a majority")
+				}
+			})
+		}
+		second := c.leader(first)
+		for i := range 3 {
+			want = append(want, fmt.Sprint("new ", i))
+			mustPropose(t, c.groups[second], want[i+1])
+		}
+		c.join(first)
+		c.requireEqual(want)
+		require.Empty(t, c.nodes[first].stopped)
+		mustPropose(t, c.groups[c.leader(-1)], "after")
+		c.requireEqual(append(want, "after"))
+	})
+}
+
+// Aim: a follower that is behind the front of its leader's log does not go on with a hole. Method: stop it, trim the others
+// behind their snapshots, start it again with an empty disk's worth of log.
+func TestFollowerBehindTheFront(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		first := c.leader(-1)
+		mustPropose(t, c.groups[first], "one")
+		c.requireEqual([]string{"one"})
+		behind := (first + 1) % 3
+		c.stop(behind)
+		for i := range 20 {
+			mustPropose(t, c.groups[first], fmt.Sprint(i))
+		}
+		time.Sleep(10 * time.Second)
+		for i, g := range c.groups {
+			if i != behind {
+				require.NoError(t, g.Snapshot())
+				c.nodes[i].log.trim(g.Status().Snapshot)
+			}
+		}
+		c.start(behind)
+		err := <-c.nodes[behind].stopped
+		require.ErrorIs(t, err, replication.ErrNeedsBootstrap)
+		require.Equal(t, []string{"one"}, c.nodes[behind].machine.payloads())
+		require.Zero(t, c.groups[behind].Status().Snapshot, "nothing to start from")
+	})
+}
