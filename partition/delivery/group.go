@@ -166,6 +166,21 @@ func (g *Group) AckRange(from, to record.Offset) uint64 {
 	return g.cursor.AckRange(from, to)
 }
 
+// Touch starts AckWait anew for the records from to to that are in flight: they
+// were sent later than decided, or their receiver is at work on them.
+func (g *Group) Touch(now int64, from, to record.Offset) {
+	for o, ok := g.cursor.NextPending(from - 1); ok && o <= to; o, ok = g.cursor.NextPending(o) {
+		s := g.flights.find(o)
+		if s == none {
+			continue
+		}
+		m := g.slots[g.flights.slots[s].owner]
+		m.q.take(&g.flights, s)
+		g.flights.slots[s].expiry = m.expiry(now)
+		m.q.pushHeap(&g.flights, s)
+	}
+}
+
 // MoveFirst says that the channel's first record is first now. What was before
 // counts as acknowledged; a group that was behind jumps forward.
 func (g *Group) MoveFirst(first record.Offset) {

@@ -32,7 +32,7 @@ type story struct {
 //	group [queue] [acks=none] [start=N] [stop=N] [count=N]
 //	join ID [max=N] [wait=DURATION]   leave ID
 //	publish N                         N records more in the channel
-//	ack N N-M …                       acknowledge; gone likewise; first N
+//	ack N N-M …                       acknowledge; gone and touch likewise; first N
 //	suspect ID   healthy ID   pause ID   unpause ID
 //	advance DURATION                  the clock; what is due is sent again
 //	next [limit=N]   expire [limit=N] one bounded call
@@ -81,7 +81,7 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 		s.last += s.offset(d.CmdArgs[0].Key)
 	case "first":
 		s.g.MoveFirst(s.offset(d.CmdArgs[0].Key))
-	case "ack", "gone":
+	case "ack", "gone", "touch":
 		s.ranges(d, &out)
 	case "suspect", "healthy":
 		s.g.Suspect(s.id(d), d.Cmd == "suspect")
@@ -155,6 +155,8 @@ func (s *story) ranges(d *datadriven.TestData, out *strings.Builder) {
 		switch {
 		case d.Cmd == "gone":
 			s.g.Gone(from, to)
+		case d.Cmd == "touch":
+			s.g.Touch(s.now, from, to)
 		case many:
 			if n := s.g.AckRange(from, to); n < uint64(to-from)+1 {
 				fmt.Fprintf(out, "%d of %s were pending\n", n, a.Key)
