@@ -15,6 +15,7 @@ import (
 // cluster is three nodes whose transports are in memory.
 type cluster struct {
 	t      *testing.T
+	change func(*replication.Options)
 	nodes  []*node
 	groups []*replication.Group
 	trans  []*raft.InmemTransport
@@ -22,8 +23,11 @@ type cluster struct {
 
 func address(i int) raft.ServerAddress { return raft.ServerAddress(fmt.Sprint("node-", i)) }
 
-func newCluster(t *testing.T) *cluster {
-	c := &cluster{t: t, groups: make([]*replication.Group, 3), trans: make([]*raft.InmemTransport, 3)}
+func newCluster(t *testing.T, change ...func(*replication.Options)) *cluster {
+	c := &cluster{t: t, change: func(*replication.Options) {}, groups: make([]*replication.Group, 3), trans: make([]*raft.InmemTransport, 3)}
+	for _, f := range change {
+		c.change = f
+	}
 	for range 3 {
 		c.nodes = append(c.nodes, newNode())
 	}
@@ -42,6 +46,7 @@ func (c *cluster) start(i int) {
 	}
 	c.groups[i] = c.nodes[i].open(c.t, func(o *replication.Options) {
 		o.ServerID, o.Transport, o.Servers = string(address(i)), c.trans[i], servers
+		c.change(o)
 	})
 }
 
@@ -198,4 +203,34 @@ func TestFollowerBehindTheFront(t *testing.T) {
 		require.Equal(t, []string{"one"}, c.nodes[behind].machine.payloads())
 		require.Zero(t, c.groups[behind].Status().Snapshot, "nothing to start from")
 	})
+}
+
+// Aim: a leader that cannot read an entry does not send a hole, a wrong error or a snapshot to its follower: its group stops,
+// another node leads and feeds the follower. Method: rot of an entry that a follower lacks, in one log; real time, since a
+// goroutine of Raft stays parked.
+func TestDamagedLeader(t *testing.T) {
+	c := newCluster(t, func(o *replication.Options) { o.ElectionTimeout = 100 * time.Millisecond })
+	defer c.close()
+	first := c.leader(-1)
+	behind := (first + 1) % 3
+	c.stop(behind)
+	var want []string
+	for i := range 20 {
+		want = append(want, fmt.Sprint(i))
+		mustPropose(t, c.groups[first], want[i])
+	}
+	last, _ := c.nodes[first].log.Last()
+	c.nodes[first].log.set(func(l *fakeLog) { l.rotten[last-5] = true })
+	c.start(behind)
+	err := <-c.nodes[first].stopped
+	require.ErrorIs(t, err, replication.ErrDamaged)
+	require.ErrorIs(t, propose(c.groups[first], "x").err, replication.ErrStopped)
+	second := c.leader(first)
+	want = append(want, "after")
+	mustPropose(t, c.groups[second], "after")
+	for deadline := 0; len(c.nodes[behind].machine.payloads()) < len(want) && deadline < 500; deadline++ {
+		time.Sleep(20 * time.Millisecond)
+	}
+	require.Equal(t, want, c.nodes[behind].machine.payloads())
+	require.Equal(t, want[:20], c.nodes[first].machine.payloads())
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"leat.dev/leat/replication"
+	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/record"
 )
 
@@ -240,4 +241,21 @@ func TestOldTypes(t *testing.T) {
 	err := s.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogAddPeerDeprecated})
 	require.Error(t, err)
 	require.False(t, errors.Is(err, replication.ErrNoSpace))
+}
+
+// Aim: a write that is refused right after a suffix was deleted ends the group, since Raft's idea of the end of the log is
+// wrong then. Method: delete, and a full disk; once more with a write in between.
+func TestRefusalAfterCut(t *testing.T) {
+	l := newFakeLog()
+	var failed error
+	s := replication.NewLogStore(l, replication.LogStoreHooks{Fail: func(err error) { failed = err }})
+	require.NoError(t, s.StoreLogs(raftLogs(1, 5, 1)))
+	require.NoError(t, s.DeleteRange(4, 5))
+	require.NoError(t, s.StoreLogs(raftLogs(4, 5, 2)))
+	l.set(func(l *fakeLog) { l.full = true })
+	require.ErrorIs(t, s.StoreLogs(raftLogs(6, 6, 2)), replication.ErrNoSpace)
+	require.NoError(t, failed)
+	require.NoError(t, s.DeleteRange(5, 5))
+	require.ErrorIs(t, s.StoreLogs(raftLogs(5, 5, 3)), segment.ErrNoSpace)
+	require.ErrorIs(t, failed, segment.ErrNoSpace)
 }

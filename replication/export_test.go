@@ -1,6 +1,9 @@
 package replication
 
 import (
+	"log/slog"
+
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"leat.dev/leat/segment/vfs"
@@ -95,3 +98,6 @@ func (g *Group) SetLeadership(term uint64) { g.lead.Store(newLeadership(term)) }
 
 // ReadEntry reads an entry as Raft does.
 func ReadEntry(g *Group, index uint64) { _ = g.store.GetLog(index, new(raft.Log)) }
+
+// NewRaftLogger makes Raft's logger.
+func NewRaftLogger(to *slog.Logger) hclog.Logger { return newRaftLogger(to) }

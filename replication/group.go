@@ -247,6 +247,9 @@ func (g *Group) Snapshot() error {
 	if err := g.failure(); err != nil {
 		return err
 	}
+	if g.snapshots.newest().index >= g.fsm.applied.Load() {
+		return ErrNothingNew // Raft would take the same one again
+	}
 	err := g.raft.Snapshot().Error()
 	switch {
 	case err == nil:

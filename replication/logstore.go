@@ -35,6 +35,7 @@ type logStore struct {
 	staged  uint64
 	entries []LogEntry
 	latched error
+	cut     bool // a suffix was deleted and nothing written since
 
 	startCommit uint64 // set before Raft starts
 
@@ -175,10 +176,15 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	clear(s.entries) // do not keep payloads alive
 	switch {
 	case err == nil:
+		s.cut = false
 		s.wrote()
 		return nil
 	case errors.Is(err, segment.ErrPoisoned), errors.Is(err, segment.ErrOrder), errors.Is(err, segment.ErrClosed):
 		return s.latch(fmt.Errorf("store entries from %d on: %w", logs[0].Index, err))
+	case s.cut:
+		// Raft still thinks that the entries just deleted are there, since it learns of the end of the log only from a
+		// write that succeeds. It would refuse its leader for ever; a restart sets it right.
+		return s.latch(fmt.Errorf("store entries from %d on, in place of deleted ones: %w", logs[0].Index, err))
 	case errors.Is(err, segment.ErrNoSpace):
 		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
 	default:
@@ -240,6 +246,7 @@ func (s *logStore) DeleteRange(minIndex, maxIndex uint64) error {
 		// Raft goes on as if they were gone.
 		return s.latch(fmt.Errorf("delete entries from %d on: %w", minIndex, err))
 	}
+	s.cut = true
 	return nil
 }
 

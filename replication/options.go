@@ -27,8 +27,9 @@ type Options struct {
 	// Machine is the partition's state machine. Required.
 	Machine Machine
 
-	// Transport connects the group to its peers; it must have raft.WithPreVote, or pre-vote is off. The group closes it.
-	// Default: none, for a group of one voter.
+	// Transport connects the group to its peers. It must be a raft.WithPreVote, without which pre-vote is silently off, and a
+	// raft.WithClose that lets no call through afterwards: that is what silences a Raft whose goroutines cannot be ended.
+	// The group closes it. Default: none, for a group of one voter.
 	Transport raft.Transport
 	// Servers is the configuration that a node without any state starts with. It must be the same on all of them.
 	// Default: this node alone. Only with a Transport.
@@ -102,6 +103,14 @@ func (o *Options) EnsureDefaults() {
 
 // Validate returns the first thing that is wrong.
 func (o *Options) Validate() error {
+	if o.Transport != nil {
+		if _, ok := o.Transport.(raft.WithPreVote); !ok {
+			return errors.New("replication options: Transport is no raft.WithPreVote")
+		}
+		if _, ok := o.Transport.(raft.WithClose); !ok {
+			return errors.New("replication options: Transport is no raft.WithClose")
+		}
+	}
 	switch {
 	case o.Dir == "":
 		return errors.New("replication options: Dir is not set")

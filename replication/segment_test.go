@@ -37,7 +37,7 @@ func dataPayload(i int) []byte {
 func TestSegmentsSurvivePowerCut(t *testing.T) {
 	mem := vfs.NewMem()
 	fault := vfs.NewFault(mem)
-	rnd := rand.New(rand.NewPCG(5, 6))
+	rnd, cutRnd := rand.New(rand.NewPCG(5, 6)), rand.New(rand.NewPCG(7, 8)) // the hook has its own
 	l := openSegments(t, fault)
 	m := newFakeMachine()
 	g, err := replication.Open(replication.Options{Dir: "raft", FS: fault, Log: l, Machine: m, SnapshotEntries: 100})
@@ -56,7 +56,7 @@ func TestSegmentsSurvivePowerCut(t *testing.T) {
 		// What is acknowledged is read before the clone, so that the clone must have it.
 		n := <-acked
 		if ops++; ops%7 == 0 && len(cuts) < 120 {
-			cuts = append(cuts, cut{mem.CrashClone(vfs.CrashOptions{UnsyncedShare: rnd.Float64(), TearBytes: 512, Rand: rnd}), n})
+			cuts = append(cuts, cut{mem.CrashClone(vfs.CrashOptions{UnsyncedShare: cutRnd.Float64(), TearBytes: 512, Rand: cutRnd}), n})
 		}
 		acked <- n
 	}})
