@@ -39,11 +39,11 @@ func (r *Reader) Next(b *record.Batch) (first int, ok bool, err error) {
 	if r.next > last || !r.c.Exists() {
 		return 0, false, nil
 	}
-	// A segment is left, and another one looked up, at most once a call, unless
-	// one is sealed, dropped or truncated in between.
-	for range seeksMax {
+	// What was applied lies in some segment now. Segments up to left do not have
+	// it, so each turn of the loop leaves one behind or returns.
+	for left := record.SegmentID(0); ; {
 		if r.lease == nil {
-			if err := r.seek(); err != nil {
+			if err := r.seek(left); err != nil {
 				return 0, false, r.fail(err)
 			}
 		}
@@ -52,6 +52,7 @@ func (r *Reader) Next(b *record.Batch) (first int, ok bool, err error) {
 			return 0, false, r.fail(err)
 		}
 		if !more {
+			left = r.lease.ID()
 			r.Pause()
 			continue
 		}
@@ -72,12 +73,7 @@ func (r *Reader) Next(b *record.Batch) (first int, ok bool, err error) {
 		r.next = b.Last() + 1
 		return first, true, nil
 	}
-	return 0, false, r.fail(fmt.Errorf("%w: no segment has it", ErrCorrupt))
 }
-
-// seeksMax is how often a reader looks up a segment for one offset before it
-// says that none has it.
-const seeksMax = 64
 
 func (r *Reader) fail(err error) error {
 	r.Pause()
@@ -87,38 +83,41 @@ func (r *Reader) fail(err error) error {
 	return channelError(r.c.name, fmt.Errorf("read offset %d: %w", r.next, err))
 }
 
-// seek takes a lease on the segment that has the next offset.
-func (r *Reader) seek() error {
+// seek takes a lease on a segment that may have the next offset, behind left.
+func (r *Reader) seek(left record.SegmentID) error {
 	p, id := r.c.part, record.ChannelID(r.c.id.Load())
+	// Before the look-up, or a segment that gets into the index between the two
+	// would be seen by neither.
+	indexed := record.SegmentID(p.indexed.Load())
 	seg, _, ok, err := p.opts.Index.FindExtent(id, r.next)
 	if err != nil {
 		return err
 	}
-	if ok {
-		lease, err := p.opts.Log.Acquire(seg)
-		if err == nil {
-			r.lease, r.it = lease, lease.Seek(id, r.next)
-			return nil
-		}
-		if !errors.Is(err, segment.ErrGone) {
+	if ok && seg > left {
+		err := r.enter(seg, id)
+		if err == nil || !errors.Is(err, segment.ErrGone) {
 			return err
 		}
 	}
 	// It is in a segment whose extents are not in the index yet.
 	for _, info := range p.opts.Log.Segments() {
-		if info.ID <= record.SegmentID(p.indexed.Load()) {
+		if info.ID <= max(left, indexed) {
 			continue
 		}
-		lease, err := p.opts.Log.Acquire(info.ID)
-		if errors.Is(err, segment.ErrGone) {
-			continue
-		}
-		if err != nil {
+		err := r.enter(info.ID, id)
+		if err == nil || !errors.Is(err, segment.ErrGone) {
 			return err
 		}
-		r.lease, r.it = lease, lease.Seek(id, r.next)
-		return nil
 	}
+	return fmt.Errorf("%w: no segment behind %d has it", ErrCorrupt, max(left, indexed))
+}
+
+func (r *Reader) enter(seg record.SegmentID, id record.ChannelID) error {
+	lease, err := r.c.part.opts.Log.Acquire(seg)
+	if err != nil {
+		return err
+	}
+	r.lease, r.it = lease, lease.Seek(id, r.next)
 	return nil
 }
 
@@ -150,6 +149,7 @@ func (c *Channel) OffsetAt(ns int64) (record.Offset, error) {
 
 func (c *Channel) seekTime(ns int64) (record.Offset, bool, error) {
 	p, id := c.part, record.ChannelID(c.id.Load())
+	indexed := record.SegmentID(p.indexed.Load()) // before the look-up, as in seek
 	seg, e, ok, err := p.opts.Index.FindExtentAtTime(id, ns)
 	if err != nil {
 		return 0, false, err
@@ -164,7 +164,7 @@ func (c *Channel) seekTime(ns int64) (record.Offset, bool, error) {
 		}
 	}
 	for _, info := range p.opts.Log.Segments() {
-		if info.ID <= record.SegmentID(p.indexed.Load()) {
+		if info.ID <= indexed {
 			continue
 		}
 		off, ok, err := p.timeIn(info.ID, id, ns)

@@ -123,6 +123,32 @@ func TestFullSink(t *testing.T) {
 	})
 }
 
+// Aim: several actions that wait for a full sink keep their order, whenever it
+// is full again. Method: a resume whose records have counts of their own, so that
+// each is an action, to a sink that is full after every record.
+func TestFullSinkAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ch, to, place := newChannel(), &receiver{t: t, max: 1}, cursor.New(1)
+		place.Sent(6)
+		for o := record.Offset(2); o <= 6; o += 2 {
+			place.Redeliver(o)
+		}
+		for range 7 {
+			ch.publish(t, 1)
+		}
+		c := start(t, consumer.Options{
+			Source: ch, Cursor: place,
+			Members: []consumer.Member{{ID: 1, Options: delivery.MemberOptions{MaxInFlight: 9}, Sink: to}},
+		})
+		for _, want := range []string{"1×1", "2×2", "3×1", "4×2", "5×1", "6×2", "7"} {
+			synctest.Wait()
+			require.Equal(t, []string{want}, to.take())
+			c.Resume(1)
+		}
+		c.Close()
+	})
+}
+
 // Aim: a full member does not hold up the others, and what it left goes to them
 // when it leaves. Method: a queue of two, one of which is full after 2.
 func TestQueueWithAFullMember(t *testing.T) {

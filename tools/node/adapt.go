@@ -98,6 +98,7 @@ func (p *proposer) Propose(payload []byte, done func(index uint64, err error)) {
 var proposalErrors = []struct{ from, to error }{
 	{replication.ErrNotLeader, partition.ErrNotLeader},
 	{replication.ErrNoSpace, partition.ErrNoSpace},
+	{replication.ErrRefused, partition.ErrNotLeader},
 	{replication.ErrClosed, partition.ErrClosed},
 	{replication.ErrTooLarge, partition.ErrTooLarge},
 }

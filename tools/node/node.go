@@ -39,6 +39,9 @@ type Options struct {
 	Partitions int
 	// SegmentBytes is the size of new segments; package segment has the default.
 	SegmentBytes int64
+	// FlushDelay is how far the index may lag behind; package partition has the
+	// default.
+	FlushDelay time.Duration
 	// NATS is passed on to the router; Addr and what the node knows better are
 	// set here.
 	NATS nats.Options

@@ -124,7 +124,8 @@ func (s *storage) openShard(sh *shard, id uint32, reg *prometheus.Registry) (err
 		return err
 	}
 	if sh.part, err = partition.Open(partition.Options{
-		ID: id, Log: sh.log, Index: s.index.Partition(id), Now: s.opts.Now, Logger: log,
+		ID: id, Log: sh.log, Index: s.index.Partition(id), Now: s.opts.Now,
+		FlushDelay: s.opts.FlushDelay, Logger: log,
 	}); err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (s *storage) awaitLeading(limit time.Duration) error {
 			if err := sh.group.Status().Err; err != nil {
 				return fmt.Errorf("partition %d: %w", i, err)
 			}
-			if sh.group.Status().Full {
+			if sh.group.Status().Refusal != nil {
 				break // a full disk is no reason not to serve reads
 			}
 			select {
@@ -169,8 +170,8 @@ func (s *storage) health() error {
 		switch {
 		case st.Err != nil:
 			return fmt.Errorf("partition %d has stopped: %w", i, st.Err)
-		case st.Full:
-			return fmt.Errorf("partition %d: %w", i, partition.ErrNoSpace)
+		case st.Refusal != nil:
+			return fmt.Errorf("partition %d takes nothing: %w", i, st.Refusal)
 		case !st.Leading:
 			return fmt.Errorf("partition %d: %w", i, partition.ErrNotLeader)
 		}
