@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -49,7 +50,7 @@ func rootCommand() *cobra.Command {
 			"runs the same client code against all in turn, and writes medians and ratios to bench/results.\n" +
 			"The exit code is 1 when a run failed; a missed target is no failure.",
 		Example: examples, Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return compare(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return compare(cmd.Context(), f, cmd.OutOrStdout()) },
 	}
 	o := &f.opts
 	o.EnsureDefaults() // so that --help shows them
@@ -80,7 +81,7 @@ func rootCommand() *cobra.Command {
 }
 
 // compare is the program: install, build, run, write.
-func compare(ctx context.Context, f flags) error {
+func compare(ctx context.Context, f flags, out io.Writer) error {
 	o := f.opts
 	if err := o.Validate(); err != nil {
 		return err
@@ -127,7 +128,9 @@ func compare(ctx context.Context, f flags) error {
 		return err
 	}
 	paths, writeErr := rep.Write(f.out)
-	fmt.Print(rep.Markdown())
+	if _, err := io.WriteString(out, rep.Markdown()); err != nil {
+		writeErr = errors.Join(writeErr, fmt.Errorf("print the report: %w", err))
+	}
 	fmt.Fprintln(os.Stderr, "written:", strings.Join(paths, ", "))
 	return errors.Join(err, writeErr)
 }

@@ -90,8 +90,9 @@ func spawn(o Options, dir string) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the server's log: %w", err)
 	}
-	defer log.Close() // the child has its own descriptor
-	cmd := exec.Command(bin, args...)
+	defer func() { _ = log.Close() }() // the child has its own descriptor, and nothing is written to ours
+	// Not bound to a context: a server is ended by Stop, politely first.
+	cmd := exec.CommandContext(context.Background(), bin, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	// A group of its own: an interrupt at the terminal reaches this program,
 	// which then stops the server in order.
@@ -226,7 +227,11 @@ func freePorts() (int, int, error) {
 			return 0, 0, fmt.Errorf("find a free port: %w", err)
 		}
 		defer l.Close() // at the end, so that the two differ
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		addr, err := net.ResolveTCPAddr("tcp", l.Addr().String())
+		if err != nil {
+			return 0, 0, fmt.Errorf("find a free port: %w", err)
+		}
+		ports[i] = addr.Port
 	}
 	return ports[0], ports[1], nil
 }

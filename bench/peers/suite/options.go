@@ -47,9 +47,18 @@ func (o *Options) EnsureDefaults() {
 		field *int
 		value int
 	}{
-		{&o.Rounds, 5}, {&o.PayloadBytes, 128}, {&o.PublishInFlight, 4_000}, {&o.PipelineInFlight, 65_536}, {&o.PipelineInFlightPeer, 4_000},
-		{&o.FanoutInFlight, 65_536}, {&o.StanInFlight, 1_000}, {&o.StanMessages, 600_000},
-		{&o.ReplayRecords, 300_000}, {&o.ReplayBytes, 1_024}, {&o.EngineBlockBytes, 256 << 10}, {&o.EngineBytes, 1 << 30},
+		{&o.Rounds, 5},
+		{&o.PayloadBytes, 128},
+		{&o.PublishInFlight, 4_000},
+		{&o.PipelineInFlight, 65_536},
+		{&o.PipelineInFlightPeer, 4_000},
+		{&o.FanoutInFlight, 65_536},
+		{&o.StanInFlight, 1_000},
+		{&o.StanMessages, 600_000},
+		{&o.ReplayRecords, 300_000},
+		{&o.ReplayBytes, 1_024},
+		{&o.EngineBlockBytes, 256 << 10},
+		{&o.EngineBytes, 1 << 30},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

@@ -36,7 +36,7 @@ func Run(ctx context.Context, o Options) (*report.Report, error) {
 	start := time.Now()
 	rep := &report.Report{
 		Name: o.Name, Date: start.UTC(), Rounds: o.Rounds, Settings: o.settings(),
-		Versions: r.versions(), Machine: report.Describe(o.DataRoot),
+		Versions: r.versions(ctx), Machine: report.Describe(o.DataRoot),
 	}
 	probe, err := report.ProbeSync(o.DataRoot, o.PayloadBytes, probeDuration)
 	if err != nil {
@@ -191,7 +191,7 @@ func output(cmd *exec.Cmd) ([]byte, time.Duration, error) {
 	return stdout.Bytes(), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }
 
-func (r *runner) versions() map[string]string {
+func (r *runner) versions(ctx context.Context) map[string]string {
 	v := map[string]string{}
 	for _, p := range peer.Programs() {
 		v[p.Name] = p.Version
@@ -199,7 +199,7 @@ func (r *runner) versions() map[string]string {
 	if !r.o.PeersOnly {
 		v["leat"] = peer.LeatRevision(r.o.LeatPath)
 	}
-	if out, err := exec.Command("fio", "--version").Output(); err == nil {
+	if out, err := exec.CommandContext(ctx, "fio", "--version").Output(); err == nil {
 		v["fio"] = strings.TrimSpace(string(out))
 	}
 	return v

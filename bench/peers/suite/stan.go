@@ -21,7 +21,8 @@ func stanWork(title string, subscribers int) work {
 		metrics = append(metrics, "delivered")
 	}
 	for _, k := range []peer.Kind{peer.Leat, peer.Streaming} {
-		w.participants = append(w.participants, participant{string(k), k == peer.Leat,
+		w.participants = append(w.participants, participant{
+			string(k), k == peer.Leat,
 			func(ctx context.Context, r *runner) ([]figure, error) { return r.runStanBench(ctx, k, subscribers) },
 		})
 	}
