@@ -52,13 +52,13 @@ type conn struct {
 	inMsgs    atomic.Uint64
 	inBytes   atomic.Uint64
 	subCount  atomic.Int64
+	pingReads int64                          // reads when the ping timer last fired; used by it only
 	about     atomic.Pointer[connectOptions] // opts, for others to read
 
 	mu        sync.Mutex               // before Tree's; guards what follows
 	subs      map[string]*subscription // by sid; nil once the connection is down
 	pingTimer *time.Timer
 	authTimer *time.Timer
-	pingReads int64 // reads when the ping timer last fired
 
 	down   atomic.Bool
 	reason *protocolError // set before downed is closed
@@ -111,6 +111,7 @@ func (c *conn) run() {
 		c.nc.Close()
 		c.courier.detach(true)
 		c.server.forget(c)
+		<-c.downed
 		c.log.Debug("client connection closed", "reason", c.reason.reason)
 	}()
 	if err := c.greet(); err != nil {
