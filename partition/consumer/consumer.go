@@ -171,7 +171,8 @@ func (c *Consumer) Join(m Member) error {
 	return err
 }
 
-// Leave removes a member and returns how many are left. Acknowledgements put
+// Leave removes a member and returns how many are left. Without acknowledgements
+// (delivery.AckNone) what waited for its full sink is dropped. Acknowledgements put
 // in before count; the sink is not called any more when it returns.
 func (c *Consumer) Leave(id delivery.MemberID) (left int, err error) {
 	if err := c.do(func() { left = c.loop.leave(id) }); err != nil {
