@@ -21,18 +21,18 @@ import (
 // was promised.
 type faulty struct {
 	promise
-	h      *history
-	opened bool
+	h *history
 }
 
-func (f *faulty) run(t *testing.T, fs vfs.FS) {
+// run does the given number of steps, calls end, and closes the log.
+func (f *faulty) run(t *testing.T, fs vfs.FS, steps int, end func()) {
 	f.h = newHistory(30)
 	l, err := segment.Open(options(fs))
 	if err != nil {
+		end()
 		return
 	}
-	f.opened = true
-	for k := range 14 {
+	for k := range steps {
 		before := f.h.last()
 		var err error
 		switch k {
@@ -65,6 +65,7 @@ func (f *faulty) run(t *testing.T, fs vfs.FS) {
 			f.cutFrom = 0
 		}
 	}
+	end()
 	_ = l.Close()
 }
 
@@ -96,13 +97,13 @@ func TestEveryCallFails(t *testing.T) {
 		for i := 0; ; i++ {
 			mem := vfs.NewMem()
 			fault := vfs.NewFault(mem)
-			rule := vfs.Rule{After: i, Count: 1, Err: syscall.EIO, Short: 100, LoseDirty: true}
+			rule := vfs.Rule{After: i, Count: 1, Err: syscall.EIO, LoseDirty: true}
 			if sticky {
 				rule.Count = 0
 			}
 			hit := fault.Inject(rule)
 			f := &faulty{}
-			f.run(t, fault)
+			f.run(t, fault, 14, func() {})
 			if hit.Hits() == 0 {
 				break
 			}
@@ -142,15 +143,18 @@ func TestMissingSyncIsSeen(t *testing.T) {
 		{"manifest", vfs.Rule{Op: vfs.OpSync, Path: "MANIFEST*", Skip: true}},
 		{"folder", vfs.Rule{Op: vfs.OpSyncDir, Path: "p", Skip: true}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			seen := 0
 			for seed := range uint64(20) {
 				mem := vfs.NewMem()
 				fault := vfs.NewFault(mem)
 				fault.Inject(c.rule)
 				f := &faulty{}
-				f.run(t, fault)
-				clone := mem.CrashClone(vfs.CrashOptions{UnsyncedShare: 0.3, Rand: rand.New(rand.NewPCG(seed, 4))})
+				var clone *vfs.MemFS
+				f.run(t, fault, int(seed)%14+1, func() {
+					synctest.Wait() // for the next segment to be prepared
+					clone = mem.CrashClone(vfs.CrashOptions{UnsyncedShare: 0.3, Rand: rand.New(rand.NewPCG(seed, 4))})
+				})
 				func() {
 					defer func() {
 						if r := recover(); r != nil {
@@ -159,13 +163,13 @@ func TestMissingSyncIsSeen(t *testing.T) {
 					}()
 					l, err := segment.Open(options(clone))
 					require.NoError(failure{t}, err)
-					defer func() { require.NoError(t, l.Close()) }()
+					defer func() { _ = l.Close() }()
 					last, _ := l.Last()
 					require.GreaterOrEqual(failure{t}, last, f.acked)
 					f.h.check(failure{t}, l)
 				}()
 			}
-			require.Positive(t, seen)
+			require.Positive(t, seen, c.name)
 		})
 	}
 }

@@ -399,7 +399,7 @@ func (l *Log) sweep(names []string) error {
 	for _, name := range names {
 		path := filepath.Join(l.o.Dir, name)
 		if strings.HasSuffix(name, tmpSuffix) {
-			if err := l.o.FS.Remove(path); err != nil {
+			if err := removeFile(l.o.FS, path); err != nil {
 				return fmt.Errorf("remove left-over: %w", err)
 			}
 			continue
