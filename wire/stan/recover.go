@@ -1,0 +1,153 @@
+package stan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"leat.dev/leat/partition"
+	"leat.dev/leat/wire/stan/pb"
+)
+
+// recover makes clients, groups and subscriptions as they were stored. Members
+// join when somebody listens on their inboxes, so that what is pending is not
+// sent before clients have come back.
+func (f *Frontend) recover() error {
+	for _, stored := range f.store.Sessions(sessionClient) {
+		var m pb.ClientInfo
+		if err := m.Decode(stored.Value); err != nil {
+			return fmt.Errorf("client %q: %w", stored.Name, err)
+		}
+		c := &client{
+			f: f, id: string(m.ID), inbox: string(m.HeartbeatInbox), connID: string(m.ConnID), protocol: m.Protocol,
+			pings: [2]int32{m.PingInterval, m.PingMaxOut},
+		}
+		f.clients.add(c)
+		f.heartbeats.add(c)
+	}
+	for _, c := range f.store.Channels() {
+		for _, k := range c.Cursors() {
+			if !strings.HasPrefix(k.Name, cursorPrefix) {
+				continue
+			}
+			var m pb.CursorInfo
+			if err := m.Decode(k.Meta); err != nil {
+				return fmt.Errorf("cursor %q of channel %q: %w", k.Name, c.Name(), err)
+			}
+			f.groups.lookUp(f, c, groupKind(m.Kind), k.Name).place = k.Place
+		}
+	}
+	if err := f.recoverSubscriptions(); err != nil {
+		return err
+	}
+	// A crash between a subscription and its place leaves a place that nobody
+	// can come back to.
+	for _, g := range f.groups.all() {
+		if len(g.members) == 0 && !g.kind.isDurable() {
+			f.groups.remove(g)
+			g.channel.DeleteCursor(g.key.cursor, f.logged("remove a place without subscription"))
+		}
+	}
+	return nil
+}
+
+type storedSubscription struct {
+	token string
+	at    *partition.Partition
+	info  pb.SubscriptionInfo
+}
+
+func (f *Frontend) recoverSubscriptions() error {
+	var list []storedSubscription
+	for _, p := range f.store.Partitions() {
+		for _, stored := range p.Sessions(sessionSubscription) {
+			s := storedSubscription{token: stored.Name, at: p}
+			if err := s.info.Decode(stored.Value); err != nil {
+				return fmt.Errorf("subscription %q: %w", stored.Name, err)
+			}
+			list = append(list, s)
+		}
+	}
+	slices.SortFunc(list, func(a, b storedSubscription) int { return cmp.Compare(a.info.Order, b.info.Order) })
+	for i := range list {
+		if !f.recoverSubscription(&list[i]) {
+			list[i].at.DeleteSession(sessionSubscription, list[i].token, f.logged("remove a subscription without client"))
+		}
+	}
+	return nil
+}
+
+// recoverSubscription returns false when what it belongs to is gone.
+func (f *Frontend) recoverSubscription(stored *storedSubscription) bool {
+	m := &stored.info
+	c := f.clients.lookUp(m.ClientID)
+	f.groups.mu.Lock()
+	g := f.groups.byChannel[string(m.Channel)][groupKey{string(m.Channel), string(m.Cursor)}]
+	f.groups.mu.Unlock()
+	if c == nil || g == nil || (!g.kind.isQueue() && len(g.members) > 0) {
+		return false
+	}
+	s := &subscription{
+		f: f, g: g, c: c, token: stored.token, inbox: string(m.Inbox), maxInFlight: m.MaxInFlight,
+		ackWaitSecs: m.AckWaitInSecs, order: m.Order,
+	}
+	s.way = f.newWay(s)
+	f.groups.admit(s)
+	g.add(s)
+	c.own(s)
+	f.interest.add(s)
+	return true
+}
+
+// logged returns a callback for a change that nobody waits for.
+func (f *Frontend) logged(what string) func(error) {
+	return func(err error) {
+		if err != nil {
+			f.opts.Logger.Warn(what, "error", err)
+		}
+	}
+}
+
+// channelDeleted ends the subscriptions of a channel that is gone; the cursors
+// went with it. The partition's applying goroutine calls it.
+func (f *Frontend) channelDeleted(c *partition.Channel) {
+	groups := f.groups.of(c.Name())
+	if len(groups) == 0 || !f.begin() {
+		return
+	}
+	go func() {
+		defer f.work.Done()
+		for _, g := range groups {
+			f.endGroup(g, c)
+		}
+	}()
+}
+
+func (f *Frontend) endGroup(g *group, c *partition.Channel) {
+	g.op.Lock()
+	defer g.op.Unlock()
+	if g.channel != c || g.dead {
+		return
+	}
+	for _, s := range g.list() {
+		if err := f.endLocked(s, true); err != nil {
+			f.opts.Logger.Warn("end a subscription of a deleted channel", "channel", c.Name(), "error", err)
+		}
+	}
+	if !g.dead {
+		f.groups.remove(g)
+	}
+}
+
+// closeConsumers is the end of deliveries when the front-end closes.
+func (f *Frontend) closeConsumers() {
+	for _, g := range f.groups.all() {
+		g.op.Lock()
+		g.stop()
+		for _, s := range g.list() {
+			s.way.close()
+		}
+		g.op.Unlock()
+	}
+}
