@@ -2,6 +2,7 @@ package nats
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,10 +107,18 @@ func TestRoutingDoesNotAllocate(t *testing.T) {
 			require.Equal(t, 101*strings.Count(string(buf), "PUB "), sink.msgs)
 		})
 	}
-	t.Run("outlet", func(t *testing.T) {
+	for _, width := range []int{1, 2 * wideFrom} {
+		testOutletDoesNotAllocate(t, width)
+	}
+}
+
+func testOutletDoesNotAllocate(t *testing.T, width int) {
+	t.Run("outlet to "+strconv.Itoa(width), func(t *testing.T) {
 		s := quietServer(t)
 		sub := idleConn(t, s, 2)
-		feed(t, sub, "SUB a.* 1\r\n")
+		for i := range width {
+			feed(t, sub, "SUB a.* "+strconv.Itoa(i)+"\r\n")
+		}
 		o := s.Outlet()
 		defer o.Close()
 		subj, head, body := []byte("a.b"), []byte("NATS/1.0\r\nK: v\r\n\r\n"), make([]byte, 128)

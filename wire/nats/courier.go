@@ -47,6 +47,7 @@ type courier struct {
 
 	spare  [][]byte
 	joined []byte // scratch for payloads that come in two parts
+	line   []byte // scratch for the lines of messages that go directly
 	msg    wire.Msg
 	random uint64
 
@@ -161,8 +162,8 @@ func (c *courier) compose(d *destination, p *packet, headers bool, size int, wid
 	}
 	n := len(head) + len(p.reply) + size + 2 + 24 // two numbers and the line's end
 	if wide || n > largeBytes/2 {
-		line := append(make([]byte, 0, len(head)+len(p.reply)+24), head...)
-		c.direct(r, size, appendArguments(line, p.reply, len(header), size), header, p.data, p.more, crlf)
+		c.line = appendArguments(append(c.line[:0], head...), p.reply, len(header), size)
+		c.direct(r, size, c.line, header, p.data, p.more, crlf)
 		return false
 	}
 	if cap(r.buf)-len(r.buf) < n {

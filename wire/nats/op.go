@@ -129,8 +129,7 @@ func (c *conn) subscribe(o *op) {
 		c.mu.Unlock()
 		return
 	}
-	limit := c.server.opts.SubscriptionsMax
-	if limit > 0 && len(c.subs) >= limit {
+	if len(c.subs) >= c.server.opts.SubscriptionsMax {
 		c.mu.Unlock()
 		c.answerError(textSubscriptions)
 		return

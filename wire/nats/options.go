@@ -43,8 +43,8 @@ type Options struct {
 	ControlLineBytesMax int
 	// ConnectionsMax limits connections. Default 65536.
 	ConnectionsMax int
-	// SubscriptionsMax limits the subscriptions of one connection. Default 0,
-	// no limit: clients make one per request in the oldest style.
+	// SubscriptionsMax limits the subscriptions of one connection. Default
+	// 1,048,576: high enough for any honest client, but a limit.
 	SubscriptionsMax int
 
 	// PingInterval is how long a connection may be silent before it is
@@ -93,6 +93,7 @@ func (o *Options) EnsureDefaults() {
 	set(&o.PayloadBytesMax, 1<<20)
 	set(&o.ControlLineBytesMax, 4096)
 	set(&o.ConnectionsMax, 64<<10)
+	set(&o.SubscriptionsMax, 1<<20)
 	set(&o.PingInterval, 2*time.Minute)
 	set(&o.PingsOutMax, 2)
 	set(&o.WriteDeadline, 10*time.Second)
