@@ -293,3 +293,70 @@ func TestRestoreManifest(t *testing.T) {
 	require.ErrorIs(t, propose(g, "x").err, replication.ErrStopped)
 	require.NoError(t, g.Close())
 }
+
+// Aim: entries that Raft hands over a second time do not reach the machine. Method: call the FSM as Raft does, with entries
+// around what was applied.
+func TestAppliedEntriesAreSkipped(t *testing.T) {
+	n := newNode()
+	g := n.open(t)
+	n.lead(t)
+	last := mustPropose(t, g, "one")
+	f, ok := g.FSM().(raft.BatchingFSM)
+	require.True(t, ok)
+	var logs []*raft.Log
+	for i := last - 1; i <= last+2; i++ {
+		logs = append(logs, &raft.Log{Index: i, Term: 2, Type: raft.LogCommand, Data: []byte(fmt.Sprint(i))})
+	}
+	logs[2].Type = raft.LogConfiguration
+	require.Len(t, f.ApplyBatch(logs), len(logs), "Raft panics otherwise")
+	require.Equal(t, []string{"one", fmt.Sprint(last + 2)}, n.machine.payloads())
+	require.NoError(t, g.Close())
+}
+
+// Aim: a member of a cluster applies at start what is known to be committed, and nothing that may still be cut. Method: a
+// log whose last header says less than its end; the peers are not there.
+func TestUncommittedEntriesWait(t *testing.T) {
+	n := newNode()
+	fill(n, 100)
+	n.log.entries[0].Payload = raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{
+		{ID: "node", Address: "node"}, {ID: "b", Address: "b"}, {ID: "c", Address: "c"},
+	}})
+	v, err := openVotes(n)
+	require.NoError(t, err)
+	require.NoError(t, v.SetUint64(keyTerm, 1))
+	require.NoError(t, v.Close())
+	_, trans := raft.NewInmemTransport("node")
+	g := n.open(t, func(o *replication.Options) { o.Transport = trans })
+	require.EqualValues(t, 98, n.machine.Applied())
+	require.NoError(t, g.Close())
+	require.EqualValues(t, 98, n.machine.Applied())
+	require.Empty(t, n.machine.leads)
+}
+
+func openVotes(n *node) (*replication.VoteFile, error) {
+	if err := n.fs.MkdirAll("raft"); err != nil {
+		return nil, err
+	}
+	return replication.OpenVoteFile(n.fs, "raft", 0, func(error) {})
+}
+
+// Aim: a configuration with a second member that is not committed yet keeps a node from treating its log as committed, since
+// that member may elect another leader. Method: as above, with the configuration as the last entry.
+func TestUncommittedConfiguration(t *testing.T) {
+	n := newNode()
+	fill(n, 10)
+	n.log.entries[9] = replication.LogEntry{
+		Index: 10, Term: 1, Type: record.FrameConfiguration, CommitHint: 7,
+		Payload: raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{
+			{ID: "node", Address: "node"}, {ID: "b", Address: "b"},
+		}}),
+	}
+	v, err := openVotes(n)
+	require.NoError(t, err)
+	require.NoError(t, v.SetUint64(keyTerm, 1))
+	require.NoError(t, v.Close())
+	_, trans := raft.NewInmemTransport("node")
+	g := n.open(t, func(o *replication.Options) { o.Transport = trans })
+	require.EqualValues(t, 7, n.machine.Applied())
+	require.NoError(t, g.Close())
+}

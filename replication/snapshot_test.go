@@ -94,6 +94,8 @@ func TestPendingSnapshot(t *testing.T) {
 	id = take(t, s, 50, 2, false)
 	require.NoError(t, replication.CompleteSnapshot(s, 50, 2))
 	require.Equal(t, []uint64{50, 10}, indexes(t, s))
+	cut := fsys.CrashClone(vfs.CrashOptions{})
+	require.Equal(t, []uint64{50, 10}, indexes(t, mustSnapshots(t, cut)))
 	_, _, err = s.Open(id)
 	require.NoError(t, err)
 	require.Equal(t, []uint64{50, 10}, indexes(t, mustSnapshots(t, fsys)))
