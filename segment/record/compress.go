@@ -12,7 +12,9 @@ import (
 // each keeps large tables that must not exist once per batch.
 var (
 	zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+		// A single segment always says its content size, which inflate insists
+		// on; otherwise contents below 256 bytes come without.
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
 		if err != nil {
 			panic(err) // only wrong options can fail
 		}
