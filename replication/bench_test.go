@@ -9,6 +9,7 @@ import (
 
 	"leat.dev/leat/replication"
 	"leat.dev/leat/segment/record"
+	"leat.dev/leat/segment/vfs"
 )
 
 // sinkLog keeps the configuration and forgets everything else, so that a benchmark measures the way through Raft.
@@ -80,5 +81,34 @@ func BenchmarkPropose(b *testing.B) {
 				require.NoError(b, g.Close())
 			})
 		}
+	}
+}
+
+// BenchmarkOpen is a start over real segments whose newest snapshot is so many entries old, with a machine that is up to
+// date: what a crash costs.
+func BenchmarkOpen(b *testing.B) {
+	for _, entries := range []int{0, 8192} {
+		b.Run(fmt.Sprint("entries=", entries), func(b *testing.B) {
+			fs := vfs.NewMem()
+			l := openSegments(b, fs)
+			n := &node{fs: fs, machine: newFakeMachine(), stopped: make(chan error, 1)}
+			with := func(o *replication.Options) { o.Log, o.SnapshotEntries = l, 1<<30 }
+			g := n.open(b, with)
+			n.lead(b)
+			for i := range entries {
+				g.Propose(dataPayload(i), func(_ uint64, err error) {
+					if err != nil {
+						b.Error(err)
+					}
+				})
+			}
+			require.NoError(b, g.Close())
+			for b.Loop() {
+				g := n.open(b, with)
+				n.lead(b)
+				require.NoError(b, g.Close())
+			}
+			require.NoError(b, l.Close())
+		})
 	}
 }
