@@ -48,11 +48,18 @@ func TestPowerCuts(t *testing.T) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(s, uint64(w)))
 			for done := 0; done < n && !t.Failed(); {
-				done += cutLives(t, rng, n-done)
+				done += cutLives(t, rng, n-done, func(f vfs.FS) vfs.FS { return f })
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// reporter is what a check tells its findings to: a test, or one that wants to
+// see that there are findings.
+type reporter interface {
+	Errorf(format string, args ...any)
+	Failed() bool
 }
 
 // livesMax bounds how long one history grows, and so how long a check takes.
@@ -60,11 +67,11 @@ const livesMax = 6
 
 // cutLives runs one history through some lives and returns how many cuts it
 // checked.
-func cutLives(t *testing.T, rng *rand.Rand, cutsMax int) (checked int) {
+func cutLives(t reporter, rng *rand.Rand, cutsMax int, wrap func(vfs.FS) vfs.FS) (checked int) {
 	h := newHistory()
 	files, indexFiles := vfs.NewMem(), pebblevfs.NewCrashableMem()
 	for life := 0; life < livesMax && checked < cutsMax; life++ {
-		st, err := openForTest(files, indexFiles, rng)
+		st, err := openForTest(wrap(files), indexFiles, rng)
 		if err != nil {
 			t.Errorf("life %d: open: %v", life, err)
 			return checked
@@ -111,6 +118,7 @@ type history struct {
 	session map[string][2]int                  // by name: highest version acknowledged, and sent
 	floor   [cutChannels][2]record.Offset
 	trimmed [cutChannels][2]record.Offset
+	terms   []uint64 // by partition: the term that was led; never led again
 }
 
 // value is the record with the given id: the id, and bytes whose number and
@@ -163,7 +171,7 @@ type afterCut struct {
 
 // live runs a workload over the storage, cuts the power n times, checks each
 // clone, and returns the last one.
-func (h *history) live(t *testing.T, st *storage, files *vfs.MemFS, indexFiles *pebblevfs.MemFS, rng *rand.Rand, n int) (last afterCut, checked int) {
+func (h *history) live(t reporter, st *storage, files *vfs.MemFS, indexFiles *pebblevfs.MemFS, rng *rand.Rand, n int) (last afterCut, checked int) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 3 {
@@ -176,6 +184,9 @@ func (h *history) live(t *testing.T, st *storage, files *vfs.MemFS, indexFiles *
 		time.Sleep(time.Duration(rng.IntN(6000)) * time.Microsecond)
 		share := []float64{0, 0, 0.1, 0.5, 0.9, 1}[rng.IntN(6)]
 		c := h.clone()
+		for _, sh := range st.shards {
+			c.terms = append(c.terms, sh.group.Status().Term)
+		}
 		// The index first: it may be older than the segments, never newer.
 		cut := afterCut{
 			indexFiles: indexFiles.CrashClone(pebblevfs.CrashCloneCfg{UnsyncedDataPercent: int(share * 100), RNG: rand.New(rand.NewPCG(rng.Uint64(), 1))}),
@@ -206,7 +217,7 @@ const cutChannels = 4
 func channelName(i int) string { return []string{"a", "b.c", "d", "e.f.g"}[i] }
 
 // work publishes, moves a cursor, writes sessions and trims until stop.
-func (h *history) work(t *testing.T, st *storage, rng *rand.Rand, stop <-chan struct{}) {
+func (h *history) work(t reporter, st *storage, rng *rand.Rand, stop <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	window := make(chan struct{}, 1+rng.IntN(12))
@@ -238,7 +249,7 @@ func (h *history) work(t *testing.T, st *storage, rng *rand.Rand, stop <-chan st
 	}
 }
 
-func (h *history) publish(t *testing.T, st *storage, rng *rand.Rand, done func()) {
+func (h *history) publish(t reporter, st *storage, rng *rand.Rand, done func()) {
 	ch := rng.IntN(cutChannels)
 	c, err := st.set.Ensure(channelName(ch))
 	if err != nil {
@@ -274,7 +285,7 @@ func (h *history) publish(t *testing.T, st *storage, rng *rand.Rand, done func()
 	c.Append(a)
 }
 
-func (h *history) putSession(t *testing.T, st *storage, rng *rand.Rand, done func()) {
+func (h *history) putSession(t reporter, st *storage, rng *rand.Rand, done func()) {
 	name := fmt.Sprintf("client-%d", rng.IntN(3))
 	h.mu.Lock()
 	v := h.session[name]
@@ -295,7 +306,7 @@ func (h *history) putSession(t *testing.T, st *storage, rng *rand.Rand, done fun
 	h.mu.Unlock()
 }
 
-func (h *history) moveCursor(t *testing.T, st *storage, rng *rand.Rand, done func()) {
+func (h *history) moveCursor(t reporter, st *storage, rng *rand.Rand, done func()) {
 	ch := rng.IntN(cutChannels)
 	c, ok := st.set.Channel(channelName(ch))
 	if !ok {
@@ -318,7 +329,7 @@ func (h *history) moveCursor(t *testing.T, st *storage, rng *rand.Rand, done fun
 	})
 }
 
-func (h *history) trim(ctx context.Context, t *testing.T, st *storage, rng *rand.Rand) {
+func (h *history) trim(ctx context.Context, t reporter, st *storage, rng *rand.Rand) {
 	ch := rng.IntN(cutChannels)
 	c, ok := st.set.Channel(channelName(ch))
 	if !ok {
@@ -337,7 +348,7 @@ func (h *history) trim(ctx context.Context, t *testing.T, st *storage, rng *rand
 }
 
 // check compares what the storage holds with what was acknowledged and sent.
-func (h *history) check(t *testing.T, st *storage, when string) bool {
+func (h *history) check(t reporter, st *storage, when string) bool {
 	ok := true
 	fail := func(format string, args ...any) {
 		ok = false
@@ -345,6 +356,11 @@ func (h *history) check(t *testing.T, st *storage, when string) bool {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for i, term := range h.terms {
+		if now := st.shards[i].group.Status().Term; now <= term {
+			fail("partition %d leads in term %d, and did so in %d before: its vote is lost", i, now, term)
+		}
+	}
 	for ch := range cutChannels {
 		name := channelName(ch)
 		c, exists := st.set.Channel(name)
