@@ -101,9 +101,7 @@ func TestRoutingDoesNotAllocate(t *testing.T) {
 				run()
 			}
 			sink.msgs = 0
-			// The pool may be emptied by a collection, hence not exactly 0;
-			// a message that allocates would give a hundred and more.
-			require.Less(t, testing.AllocsPerRun(100, run), 1.0)
+			require.Less(t, testing.AllocsPerRun(100, run), allocsMax(strings.Count(string(buf), "PUB ")))
 			require.Equal(t, 101*strings.Count(string(buf), "PUB "), sink.msgs)
 		})
 	}
@@ -131,9 +129,14 @@ func testOutletDoesNotAllocate(t *testing.T, width int) {
 			queue = drain(sub, queue)
 		}
 		run()
-		require.Less(t, testing.AllocsPerRun(100, run), 1.0)
+		require.Less(t, testing.AllocsPerRun(100, run), allocsMax(100*width))
 	})
 }
+
+// allocsMax is what a run of so many messages may allocate: not exactly nothing,
+// because collections empty the buffer pool, and the race detector makes it
+// forget some.
+func allocsMax(msgs int) float64 { return max(1, float64(msgs)/100) }
 
 func BenchmarkToHandler(b *testing.B) {
 	// Measures a 128-byte publish from the read buffer to a handler.
