@@ -18,6 +18,22 @@ func everyException() []exception {
 			reason: "delivery decides what a cursor is sent next; both are pure, and an interface between them would have one implementation",
 		},
 		{
+			rule: "layer", where: "partition/consumer", what: Module + "/partition/cursor",
+			reason: "consumer is the driver around the pure cores cursor and delivery, for front-ends and the partition alike",
+		},
+		{
+			rule: "layer", where: "partition/consumer", what: Module + "/partition/delivery",
+			reason: "as above",
+		},
+		{
+			rule: "layer", where: "wire/stan/harness_test.go", what: Module + "/tools/node",
+			reason: "a front-end's tests with real clients need a whole node that can be restarted; node is how one is composed",
+		},
+		{
+			rule: "door", where: "wire/stan/harness_test.go", what: "github.com/cockroachdb/pebble/v2/vfs",
+			reason: "the node under those tests lives in memory",
+		},
+		{
 			rule: "clock", where: "wire/nats",
 			reason: "deadlines of sockets are points of real time, and net.Conn takes no other clock",
 		},

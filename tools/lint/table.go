@@ -31,7 +31,10 @@ func childrenImplement(folder string) bool { return folder == "wire" }
 
 // pureCore tells whether a package takes state, event and now, and returns
 // actions, with nothing else going in or out.
-func pureCore(path string) bool { return under(path, "partition") && path != "partition" }
+func pureCore(path string) bool {
+	// consumer drives the cores: it has the goroutine, the timer and the reads.
+	return under(path, "partition") && path != "partition" && path != "partition/consumer"
+}
 
 // A door is an outside world, and who may open it.
 type door struct {

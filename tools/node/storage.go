@@ -132,7 +132,7 @@ func (s *storage) openShard(sh *shard, id uint32, reg *prometheus.Registry) (err
 	sh.ready.Store(sh.part)
 	if sh.group, err = replication.Open(replication.Options{
 		Partition: id, ServerID: s.identity.NodeID, Dir: filepath.Join(s.opts.Dir, "raft"), FS: s.opts.Files,
-		Log: &raftLog{log: sh.log}, Machine: &machine{part: sh.part}, Logger: log, Registerer: labelled,
+		Log: sh.log, Machine: &machine{part: sh.part}, Logger: log, Registerer: labelled,
 		OnStop: sh.part.Fail,
 	}); err != nil {
 		return err
