@@ -8,7 +8,7 @@ import (
 
 // ParseFooter and ParseManifest let fuzzing reach the decoders.
 func ParseFooter(file []byte) error {
-	f, err := parseFooter(file, int64(len(file)))
+	f, err := parseFooter(file, SegmentBytesMax)
 	if err != nil {
 		return err
 	}

@@ -19,9 +19,7 @@ func FuzzFooter(f *testing.F) {
 	data, err := vfs.ReadFile(fs, "p/0000000000000001.seg")
 	require.NoError(f, err)
 	foot := verify(f, fs).Segments[0].Scan.Footer
-	// The footer is checked against a file's size; a file of its own size will do
-	// when it is padded in front.
-	f.Add(slices.Concat(make([]byte, 64<<10-foot.Bytes), data[foot.Position:]), true)
+	f.Add(data[foot.Position:], true)
 	f.Add(data[foot.Position:], false)
 	f.Fuzz(func(_ *testing.T, file []byte, fix bool) {
 		file = slices.Clone(file)
