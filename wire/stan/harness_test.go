@@ -28,30 +28,41 @@ type server struct {
 	indexFiles *pebblevfs.MemFS
 	addr       string
 	node       *node.Node
+	front      *stan.Frontend
 }
 
 func start(t *testing.T, opts stan.Options) *server {
 	t.Helper()
 	s := &server{t: t, opts: opts, files: vfs.NewMem(), indexFiles: pebblevfs.NewCrashableMem(), addr: "127.0.0.1:0"}
 	s.open()
-	t.Cleanup(func() { require.NoError(t, s.node.Close()) })
+	t.Cleanup(s.close)
 	return s
 }
 
 func (s *server) open() {
 	s.t.Helper()
 	n, err := node.Open(node.Options{
-		Dir: "data", Listen: s.addr, Partitions: 2, Files: s.files, IndexFiles: s.indexFiles, STAN: s.opts,
+		Dir: "data", Listen: s.addr, Partitions: 2, Files: s.files, IndexFiles: s.indexFiles,
 		SegmentBytes: 1 << 20,
 	})
 	require.NoError(s.t, err)
 	s.node, s.addr = n, n.Addr()
+	o := s.opts
+	o.Bus, o.Store = n.Router(), n.Store()
+	s.front, err = stan.Open(o)
+	require.NoError(s.t, err)
+}
+
+func (s *server) close() {
+	s.t.Helper()
+	s.front.Close()
+	require.NoError(s.t, s.node.Close())
 }
 
 // restart stops the node in order and starts it again.
 func (s *server) restart() {
 	s.t.Helper()
-	require.NoError(s.t, s.node.Close())
+	s.close()
 	s.open()
 }
 
@@ -60,7 +71,7 @@ func (s *server) kill() {
 	s.t.Helper()
 	files := s.files.CrashClone(vfs.CrashOptions{Rand: rand.New(rand.NewPCG(1, 2))})
 	indexFiles := s.indexFiles.CrashClone(pebblevfs.CrashCloneCfg{})
-	require.NoError(s.t, s.node.Close())
+	s.close()
 	s.files, s.indexFiles = files, indexFiles
 	s.open()
 }
