@@ -2,7 +2,6 @@ package segment
 
 import (
 	"fmt"
-	"time"
 
 	"leat.dev/leat/segment/record"
 )
@@ -216,11 +215,11 @@ func (l *Log) writeEntries(entries []Entry, plans []entryPlan, batches []batchIn
 	if _, err := s.file.WriteVecAt(a.vecs, int64(a.pos)); err != nil {
 		return l.poison(fmt.Errorf("append entries %d to %d: %w", entries[0].Index, tip.Index, err))
 	}
-	start := time.Now()
+	start := l.o.Now()
 	if err := s.file.SyncData(); err != nil {
 		return l.poison(fmt.Errorf("sync entries %d to %d: %w", entries[0].Index, tip.Index, err))
 	}
-	l.metrics.syncSeconds.Observe(time.Since(start).Seconds())
+	l.metrics.syncSeconds.Observe(float64(l.o.Now()-start) / 1e9)
 	l.metrics.bytes.Add(float64(pos - a.pos))
 	l.publish(plans, batches, tip)
 	a.pos, a.synced, a.tip, a.marked = pos, pos, tip, false

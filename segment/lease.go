@@ -99,6 +99,10 @@ func (l *Log) load(s *segment) error {
 	if err != nil {
 		return err
 	}
+	if bounded != (s.bound != BoundNone) || want.End != s.end {
+		// It was truncated meanwhile. The caller tries again.
+		return mapping.Close()
+	}
 	s.mapping, s.foot, s.index = mapping, foot, index
 	l.trimMapped()
 	return nil

@@ -165,6 +165,9 @@ func (l *Log) Close() error {
 	if l.Poisoned() == nil {
 		err = l.writeMarker(true)
 	}
+	if l.Poisoned() != nil {
+		defer l.metrics.poisoned.Dec()
+	}
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()

@@ -163,11 +163,14 @@ func (l *Log) recoverSegments() (chain, spare []*recovered, err error) {
 func (l *Log) checkSealed(r *recovered) error {
 	s := r.seg
 	info, err := l.o.FS.Stat(s.path)
-	if isNotExist(err) || err == nil && info.SizeBytes != int64(s.fileBytes) {
-		return l.corrupt(s, 0, r.row.FirstIndex, fmt.Errorf("%w: file of %d bytes, the manifest says %d: %w", record.ErrFormat, info.SizeBytes, s.fileBytes, err))
+	if isNotExist(err) {
+		return l.corrupt(s, 0, r.row.FirstIndex, fmt.Errorf("%w: the manifest lists it: %w", record.ErrFormat, err))
 	}
 	if err != nil {
 		return fmt.Errorf("look at segment %d: %w", s.id, err)
+	}
+	if info.SizeBytes != int64(s.fileBytes) {
+		return l.corrupt(s, 0, r.row.FirstIndex, fmt.Errorf("%w: file of %d bytes, the manifest says %d", record.ErrFormat, info.SizeBytes, s.fileBytes))
 	}
 	s.state, s.end, s.last, s.records = StateSealed, r.row.End, r.row.Last, r.row.Records
 	s.sealedHash, s.sealedCRC = r.row.Hash, r.row.FooterCRC
@@ -284,7 +287,7 @@ func (l *Log) checkEnd(r *recovered, later []*recovered) error {
 	if r.row.Bound != BoundNone {
 		if r.scan.Stop != r.row.End || r.scan.Tip != r.row.Last {
 			return l.corrupt(s, r.scan.Stop, r.scan.Tip.Index+1, fmt.Errorf("%w: the manifest says that entry %d ends at %d: %w",
-				record.ErrFormat, r.row.Last.Index, r.row.End, r.scan.Bad))
+				record.ErrFormat, r.row.Last.Index, r.row.End, errOr(r.scan.Bad)))
 		}
 		return nil
 	}
