@@ -14,6 +14,7 @@ import (
 	"leat.dev/leat/wire/admin"
 	"leat.dev/leat/wire/api"
 	"leat.dev/leat/wire/nats"
+	"leat.dev/leat/wire/stan"
 )
 
 // Defaults of Options.
@@ -45,6 +46,9 @@ type Options struct {
 	// NATS is passed on to the router; Addr and what the node knows better are
 	// set here.
 	NATS nats.Options
+	// STAN is passed on to the NATS Streaming front-end; what the node knows
+	// better is set here.
+	STAN stan.Options
 
 	// Version is what the node says it is.
 	Version string
@@ -93,6 +97,7 @@ type Node struct {
 	metrics *prometheus.Registry
 	router  *nats.Server
 	api     *api.Frontend
+	stan    *stan.Frontend
 	admin   *admin.Server
 }
 
@@ -149,6 +154,11 @@ func (n *Node) serve() (err error) {
 	}); err != nil {
 		return err
 	}
+	so := n.opts.STAN
+	so.Bus, so.Store, so.ClusterID, so.Logger = n.router, n.storage.set, id.ClusterID, n.opts.Logger
+	if n.stan, err = stan.Open(so); err != nil {
+		return err
+	}
 	if n.opts.HTTP != "" {
 		if n.admin, err = admin.Serve(admin.Options{
 			Addr: n.opts.HTTP, Health: n.storage.health, Pages: n.pages(), Gatherer: n.metrics, Logger: n.opts.Logger,
@@ -166,6 +176,9 @@ func (n *Node) Close() error {
 	var errs []error
 	if n.admin != nil {
 		errs = append(errs, n.admin.Close())
+	}
+	if n.stan != nil {
+		n.stan.Close()
 	}
 	if n.api != nil {
 		n.api.Close()
