@@ -28,7 +28,6 @@ type server struct {
 	indexFiles *pebblevfs.MemFS
 	addr       string
 	node       *node.Node
-	front      *stan.Frontend
 }
 
 func start(t *testing.T, opts stan.Options) *server {
@@ -42,20 +41,15 @@ func start(t *testing.T, opts stan.Options) *server {
 func (s *server) open() {
 	s.t.Helper()
 	n, err := node.Open(node.Options{
-		Dir: "data", Listen: s.addr, Partitions: 2, Files: s.files, IndexFiles: s.indexFiles,
+		Dir: "data", Listen: s.addr, Partitions: 2, Files: s.files, IndexFiles: s.indexFiles, STAN: s.opts,
 		SegmentBytes: 1 << 20,
 	})
 	require.NoError(s.t, err)
 	s.node, s.addr = n, n.Addr()
-	o := s.opts
-	o.Bus, o.Store = n.Router(), n.Store()
-	s.front, err = stan.Open(o)
-	require.NoError(s.t, err)
 }
 
 func (s *server) close() {
 	s.t.Helper()
-	s.front.Close()
 	require.NoError(s.t, s.node.Close())
 }
 

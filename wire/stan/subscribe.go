@@ -15,6 +15,7 @@ import (
 
 // takeSubscribe is _STAN.sub.<cluster>.
 func (f *Frontend) takeSubscribe(s *source, m *wire.Msg) {
+	now := time.Now().UnixNano() // a time to start at is relative to it
 	b := s.barrier()
 	reply, data := string(m.Reply), bytes.Clone(m.Data)
 	var q pb.SubscriptionRequest
@@ -33,7 +34,7 @@ func (f *Frontend) takeSubscribe(s *source, m *wire.Msg) {
 	}
 	c.enqueue(func() {
 		if b.wait(f) {
-			f.subscribe(c, &q, reply)
+			f.subscribe(c, &q, reply, now)
 		}
 	})
 }
@@ -64,8 +65,8 @@ func (f *Frontend) answerSubscribe(reply, ackInbox string, reason error) {
 }
 
 // subscribe runs in the client's queue of requests.
-func (f *Frontend) subscribe(c *client, q *pb.SubscriptionRequest, reply string) {
-	s, err := f.register(c, q)
+func (f *Frontend) subscribe(c *client, q *pb.SubscriptionRequest, reply string, now int64) {
+	s, err := f.register(c, q, now)
 	if err != nil {
 		if errors.Is(err, errShutdown) {
 			return // the client asks the next server
@@ -82,7 +83,7 @@ func (f *Frontend) subscribe(c *client, q *pb.SubscriptionRequest, reply string)
 
 // register stores a subscription. It returns with its group's op held, so that
 // the response can go out before the first message.
-func (f *Frontend) register(c *client, q *pb.SubscriptionRequest) (*subscription, error) {
+func (f *Frontend) register(c *client, q *pb.SubscriptionRequest, now int64) (*subscription, error) {
 	if c.gone.Load() {
 		return nil, errUnknownClient
 	}
@@ -109,7 +110,7 @@ func (f *Frontend) register(c *client, q *pb.SubscriptionRequest) (*subscription
 	}
 	g := f.lockGroup(ch, kind, cursorName(kind, token, &info))
 	s.g = g
-	if err := f.storeSubscription(s, q, &info); err != nil {
+	if err := f.storeSubscription(s, q, &info, now); err != nil {
 		if g.place == nil {
 			f.groups.remove(g)
 		}
@@ -135,7 +136,7 @@ func (f *Frontend) lockGroup(ch *partition.Channel, kind groupKind, name string)
 }
 
 // storeSubscription makes a subscription durable, and its group's place when it is new.
-func (f *Frontend) storeSubscription(s *subscription, q *pb.SubscriptionRequest, info *pb.CursorInfo) error {
+func (f *Frontend) storeSubscription(s *subscription, q *pb.SubscriptionRequest, info *pb.CursorInfo, now int64) error {
 	g := s.g
 	if g.kind == durable {
 		for _, old := range g.list() {
@@ -160,7 +161,7 @@ func (f *Frontend) storeSubscription(s *subscription, q *pb.SubscriptionRequest,
 	w := f.newWrites()
 	place := g.place
 	if place == nil {
-		next, err := startAt(g.channel, q, time.Now().UnixNano())
+		next, err := startAt(g.channel, q, now)
 		if err != nil {
 			f.opts.Logger.Error("look up where a subscription starts", "channel", g.key.channel, "error", err)
 			return told(err)
