@@ -58,7 +58,7 @@ type Frontend struct {
 	closed   bool               // guarded by mu
 }
 
-// Open recovers clients and subscriptions, and begins to serve. The front-end
+// Open restores clients and subscriptions, and begins to serve. The front-end
 // is ready when it returns.
 func Open(o Options) (*Frontend, error) {
 	o.EnsureDefaults()
@@ -96,9 +96,9 @@ func Open(o Options) (*Frontend, error) {
 	for _, c := range o.Store.Channels() {
 		f.channels.add(c.Name())
 	}
-	if err := f.recover(); err != nil {
+	if err := f.restore(); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("recover clients and subscriptions: %w", err)
+		return nil, fmt.Errorf("restore clients and subscriptions: %w", err)
 	}
 	if err := f.serve(); err != nil {
 		f.Close()

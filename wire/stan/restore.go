@@ -10,10 +10,10 @@ import (
 	"leat.dev/leat/wire/stan/pb"
 )
 
-// recover makes clients, groups and subscriptions as they were stored. Members
+// restore makes clients, groups and subscriptions as they were stored. Members
 // join when somebody listens on their inboxes, so that what is pending is not
 // sent before clients have come back.
-func (f *Frontend) recover() error {
+func (f *Frontend) restore() error {
 	for _, stored := range f.store.Sessions(sessionClient) {
 		var m pb.ClientInfo
 		if err := m.Decode(stored.Value); err != nil {
@@ -38,7 +38,7 @@ func (f *Frontend) recover() error {
 			f.groups.lookUp(f, c, groupKind(m.Kind), k.Name).place = k.Place
 		}
 	}
-	if err := f.recoverSubscriptions(); err != nil {
+	if err := f.restoreSubscriptions(); err != nil {
 		return err
 	}
 	// A crash between a subscription and its place leaves a place that nobody
@@ -58,7 +58,7 @@ type storedSubscription struct {
 	info  pb.SubscriptionInfo
 }
 
-func (f *Frontend) recoverSubscriptions() error {
+func (f *Frontend) restoreSubscriptions() error {
 	var list []storedSubscription
 	for _, p := range f.store.Partitions() {
 		for _, stored := range p.Sessions(sessionSubscription) {
@@ -71,15 +71,15 @@ func (f *Frontend) recoverSubscriptions() error {
 	}
 	slices.SortFunc(list, func(a, b storedSubscription) int { return cmp.Compare(a.info.Order, b.info.Order) })
 	for i := range list {
-		if !f.recoverSubscription(&list[i]) {
+		if !f.restoreSubscription(&list[i]) {
 			list[i].at.DeleteSession(sessionSubscription, list[i].token, f.logged("remove a subscription without client"))
 		}
 	}
 	return nil
 }
 
-// recoverSubscription returns false when what it belongs to is gone.
-func (f *Frontend) recoverSubscription(stored *storedSubscription) bool {
+// restoreSubscription returns false when what it belongs to is gone.
+func (f *Frontend) restoreSubscription(stored *storedSubscription) bool {
 	m := &stored.info
 	c := f.clients.lookUp(m.ClientID)
 	f.groups.mu.Lock()
