@@ -31,14 +31,6 @@ type ChannelInfo struct {
 	Durability string `json:"durability"`
 }
 
-// CursorInfo is a durable consumer as it is answered.
-type CursorInfo struct {
-	Name    string `json:"name"`
-	Floor   uint64 `json:"floor"` // everything up to it is acknowledged
-	Sent    uint64 `json:"sent"`  // the highest offset delivered
-	Pending uint64 `json:"pending"`
-}
-
 // ListRequest asks for a page of the channels, sorted by name.
 type ListRequest struct {
 	Prefix string `json:"prefix,omitempty"`
@@ -75,18 +67,26 @@ func (f *Frontend) serveAdmin(ctx context.Context, r *request) (any, error) {
 	case "CHANNEL.LIST":
 		return f.list(r)
 	}
-	rest, ok := strings.CutPrefix(call, "CHANNEL.")
+	kind, rest, _ := strings.Cut(call, ".")
 	verb, name, named := strings.Cut(rest, ".")
-	if !ok || !named {
+	if !named || (kind != "CHANNEL" && kind != "CURSOR") {
 		return nil, fmt.Errorf("%w: %s", errNoSuchCall, r.subject)
 	}
-	if verb == "CREATE" {
+	if kind == "CHANNEL" && verb == "CREATE" {
 		return f.create(ctx, r, name)
 	}
 	c, ok := f.store.Channel(name)
 	if !ok {
 		return nil, fmt.Errorf("%w: %q", partition.ErrNoChannel, name)
 	}
+	if kind == "CURSOR" {
+		return f.serveCursor(ctx, r, verb, c)
+	}
+	return f.serveChannel(ctx, r, verb, c)
+}
+
+// serveChannel answers $LEAT.API.CHANNEL.….
+func (f *Frontend) serveChannel(ctx context.Context, r *request, verb string, c *partition.Channel) (any, error) {
 	switch verb {
 	case "SHOW":
 		return f.show(c, true), nil
@@ -144,11 +144,7 @@ func (f *Frontend) show(c *partition.Channel, cursors bool) ChannelInfo {
 		info.LastTime = &t
 	}
 	if cursors {
-		for _, k := range c.Cursors() {
-			info.Cursors = append(info.Cursors, CursorInfo{
-				Name: k.Name, Floor: uint64(k.Place.Floor()), Sent: uint64(k.Place.LastSent()), Pending: k.Place.PendingCount(),
-			})
-		}
+		info.Cursors = f.cursors(c)
 	}
 	return info
 }

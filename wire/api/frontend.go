@@ -87,7 +87,7 @@ func Open(o Options) (*Frontend, error) {
 	}
 	f := &Frontend{opts: o, bus: o.Bus, store: o.Store, bindings: make(map[*partition.Channel]*binding)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	f.replays.init(f)
+	f.replays.init()
 	for range o.Store.Partitions() {
 		f.ackers = append(f.ackers, &acker{outlet: o.Bus.Outlet()})
 	}
@@ -161,6 +161,9 @@ func (f *Frontend) channelChanged(ch partition.Change) {
 		return
 	}
 	c := ch.Channel
+	if ch.Deleted {
+		f.replays.channelGone(c)
+	}
 	var want []string
 	if !ch.Deleted && c.Exists() {
 		want = c.Config().Subjects

@@ -2,31 +2,47 @@ package api
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
-	"strconv"
+	"strings"
 
 	"leat.dev/leat/segment/record"
 )
 
-// Names of the headers that carry what a record has beside its value. Those of
-// a publish: HeaderKey. Those of a delivery: all.
+// Names of the headers that carry what a record has beside its value. A publish
+// may have HeaderKey or HeaderKeyBase64, and HeaderNull; a delivery has them
+// all. No other header of a record begins with "Leat-": what a publish has of
+// those is left out, so that a delivered message can be published again as it
+// is.
 const (
-	HeaderChannel = "Leat-Channel"
-	HeaderOffset  = "Leat-Offset"
-	HeaderTime    = "Leat-Time" // ns since 1970
-	HeaderKey     = "Leat-Key"
-	HeaderSubject = "Leat-Subject" // the one it was published on, when the channel is bound
-	HeaderCount   = "Leat-Redelivered"
-	HeaderNull    = "Leat-Null" // the record has no value, not an empty one
+	HeaderChannel   = "Leat-Channel"
+	HeaderOffset    = "Leat-Offset"
+	HeaderTime      = "Leat-Time" // ns since 1970
+	HeaderKey       = "Leat-Key"
+	HeaderKeyBase64 = "Leat-Key-Base64" // a key that a header line can't hold
+	HeaderSubject   = "Leat-Subject"    // the one it was published on, when the channel is bound
+	HeaderCount     = "Leat-Redelivered"
+	HeaderNull      = "Leat-Null" // the record has no value, not an empty one
 )
 
-const headerLine = "NATS/1.0"
+const (
+	headerLine   = "NATS/1.0"
+	headerPrefix = "Leat-"
+)
+
+// headersRefused are JetStream's headers, or beginnings of them, that ask for
+// something to be checked or done. Who sends one relies on that, so a message
+// that has one is refused rather than stored without it. Nats-Msg-Id is none:
+// it is stored, and a reader can tell duplicates by it.
+func headersRefused() []string {
+	return []string{"Nats-Expected-", "Nats-Rollup", "Nats-TTL", "Nats-Incr", "Nats-Schedule", "Nats-Batch-", "Nats-Required-"}
+}
 
 // encodeHeaders turns a NATS header block into the stored form, appended to dst.
-// A key goes to r instead.
+// What describes the record goes to r instead.
 func encodeHeaders(dst, block []byte, r *record.Record) ([]byte, error) {
 	line, rest, ok := bytes.Cut(block, crlf)
-	if !ok || !bytes.HasPrefix(line, []byte(headerLine)) {
+	if !ok || len(line) < len(headerLine) || string(line[:len(headerLine)]) != headerLine {
 		return dst, fmt.Errorf("%w: header block without %s", errBadRequest, headerLine)
 	}
 	for len(rest) > 0 {
@@ -36,62 +52,69 @@ func encodeHeaders(dst, block []byte, r *record.Record) ([]byte, error) {
 		if len(line) == 0 {
 			break
 		}
-		name, value, ok := bytes.Cut(line, []byte{':'})
-		if !ok || len(name) == 0 {
+		at := bytes.IndexByte(line, ':')
+		if at <= 0 {
 			return dst, fmt.Errorf("%w: header line %q without a name", errBadRequest, line)
 		}
-		value = bytes.Trim(value, " \t")
-		if string(name) == HeaderKey {
-			r.Key = value
+		name, value := line[:at], trim(line[at+1:])
+		if len(name) > len(headerPrefix) && string(name[:len(headerPrefix)]) == headerPrefix {
+			if err := takeOwn(r, name, value); err != nil {
+				return dst, err
+			}
 			continue
+		}
+		if err := checkHeader(name); err != nil {
+			return dst, err
 		}
 		dst = record.AppendHeader(dst, name, value)
 	}
 	return dst, nil
 }
 
-var crlf = []byte("\r\n")
-
-// appendDelivery builds the header block of a delivered record.
-func appendDelivery(dst []byte, channel string, r *record.Record, redelivered uint32) ([]byte, error) {
-	dst = append(dst, headerLine+"\r\n"+HeaderChannel+": "...)
-	dst = append(dst, channel...)
-	dst = append(dst, "\r\n"+HeaderOffset+": "...)
-	dst = strconv.AppendUint(dst, uint64(r.Offset), 10)
-	dst = append(dst, "\r\n"+HeaderTime+": "...)
-	dst = strconv.AppendInt(dst, r.Time, 10)
-	dst = append(dst, crlf...)
-	if r.Key != nil {
-		dst = appendHeaderLine(dst, HeaderKey, r.Key)
-	}
-	if r.Subject != nil {
-		dst = appendHeaderLine(dst, HeaderSubject, r.Subject)
-	}
-	if redelivered > 0 {
-		dst = append(dst, HeaderCount+": "...)
-		dst = strconv.AppendUint(dst, uint64(redelivered), 10)
-		dst = append(dst, crlf...)
-	}
-	if r.Value == nil {
-		dst = append(dst, HeaderNull+": 1\r\n"...)
-	}
-	for list := r.Headers; len(list) > 0; {
-		name, value, rest, err := record.NextHeader(list)
+// takeOwn takes a header that describes the record.
+func takeOwn(r *record.Record, name, value []byte) error {
+	switch string(name) {
+	case HeaderKey:
+		r.Key = value
+	case HeaderKeyBase64:
+		key, err := base64.StdEncoding.AppendDecode(nil, value)
 		if err != nil {
-			return dst, fmt.Errorf("headers of offset %d: %w", r.Offset, err)
+			return fmt.Errorf("%w: header %s: %w", errBadRequest, name, err)
 		}
-		dst = append(dst, name...)
-		dst = append(dst, ": "...)
-		dst = append(dst, value...)
-		dst = append(dst, crlf...)
-		list = rest
+		if r.Key = key; key == nil {
+			r.Key = []byte{}
+		}
+	case HeaderNull:
+		if len(r.Value) > 0 {
+			return fmt.Errorf("%w: header %s with a payload of %d bytes", errBadRequest, name, len(r.Value))
+		}
+		r.Value = nil
 	}
-	return append(dst, crlf...), nil
+	return nil
 }
 
-func appendHeaderLine(dst []byte, name string, value []byte) []byte {
-	dst = append(dst, name...)
-	dst = append(dst, ": "...)
-	dst = append(dst, value...)
-	return append(dst, crlf...)
+func checkHeader(name []byte) error {
+	if name[0] != 'N' && name[0] != 'n' {
+		return nil
+	}
+	for _, refused := range headersRefused() {
+		if len(name) >= len(refused) && strings.EqualFold(string(name[:len(refused)]), refused) {
+			return fmt.Errorf("%w: header %s is JetStream's and not supported here: publish without it", errBadRequest, name)
+		}
+	}
+	return nil
 }
+
+// trim cuts blanks off both ends. It is bytes.Trim of " \t" at a fraction of
+// its cost.
+func trim(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+var crlf = []byte("\r\n") // read only

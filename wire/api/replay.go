@@ -2,6 +2,9 @@ package api
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,8 +12,8 @@ import (
 	"time"
 
 	"leat.dev/leat/partition"
+	"leat.dev/leat/partition/cursor"
 	"leat.dev/leat/segment/record"
-	"leat.dev/leat/wire"
 )
 
 // ReplayRequest asks for records of a channel.
@@ -18,7 +21,8 @@ type ReplayRequest struct {
 	// From is where to begin; "first" by default. A durable replay that exists
 	// goes on where it was, and From is not used.
 	From From `json:"from,omitzero"`
-	// Count ends the replay after so many records; 0 is no limit.
+	// Count ends the replay after so many records; 0 is no limit. Records sent
+	// again do not count.
 	Count uint64 `json:"count,omitempty"`
 	// Follow goes on with records that are stored later. Without it the replay
 	// ends at what was the last record when it began.
@@ -26,15 +30,18 @@ type ReplayRequest struct {
 	// Deliver is the subject to deliver to; the request's reply subject by
 	// default. When it is given, the request is answered with a ReplayAnswer.
 	Deliver string `json:"deliver,omitempty"`
-	// Window is how many records may be unacknowledged. 0 asks for no
-	// acknowledgements at all: records are sent as fast as the connection takes
-	// them.
+	// Meta says how offset and time of a record travel: "headers" (the
+	// default), "reply" or "none"; see Meta.
+	Meta Meta `json:"meta,omitempty"`
+	// Window is how many records may be unacknowledged, at most WindowMax. 0
+	// asks for no acknowledgements at all: records are sent as fast as the
+	// connection takes them.
 	Window int `json:"window,omitempty"`
 	// AckWait is how long a record may be unacknowledged before it is sent
-	// again; "30s" by default.
+	// again; "30s" by default. It needs a window.
 	AckWait string `json:"ack_wait,omitempty"`
 	// Durable names the place that acknowledgements move, so that a later
-	// replay of that name goes on after it. It needs a window; 1,024 by default.
+	// replay of that name goes on after it. Its window is 1,024 by default.
 	Durable string `json:"durable,omitempty"`
 }
 
@@ -47,182 +54,244 @@ type ReplayAnswer struct {
 	Deliver string `json:"deliver"`
 }
 
-// The end of a replay is told by a message without payload whose header line is
-// this. Its HeaderOffset is the offset to begin from next time.
-const endLine = headerLine + " 204 End Of Replay"
+// Limits of a replay with acknowledgements.
+const (
+	WindowMax      = 65536
+	windowDefault  = 1024
+	ackWaitDefault = 30 * time.Second
+	ackWaitMin     = 10 * time.Millisecond
+	ackWaitMax     = 24 * time.Hour
+)
 
-// Limits of a plain replay: it is held back by the receiver's connection, not by
-// acknowledgements.
+// Deliveries stop when more than replayPendingMax bytes wait for the receiver's
+// connection, and go on below replayPendingLow.
 const (
 	replayPendingMax = 4 << 20
 	replayPendingLow = 1 << 20
-	// interestDelay is how often an idle follower is looked after: nobody tells
+	// interestDelay is how often an idle replay is looked after: nobody tells
 	// when a subscriber goes.
 	interestDelay = 5 * time.Second
 )
 
-// replays are those under way.
-type replays struct {
-	f  *Frontend
-	mu sync.Mutex
-	// guarded by mu
-	next uint64
-	acks map[uint64]acknowledger
-}
+// An ending is the status line by which a receiver learns that nothing more
+// comes. The empty one is not told.
+type ending string
 
-// acknowledger takes what a receiver acknowledges.
-type acknowledger interface {
-	ack(off record.Offset, through bool)
-}
+const (
+	endSilent  ending = ""
+	endOver    ending = "204 End Of Replay"
+	endTaken   ending = "409 Taken Over"
+	endReset   ending = "409 Cursor Reset"
+	endDeleted ending = "410 Cursor Deleted"
+)
 
-func (rs *replays) init(f *Frontend) { rs.f, rs.acks = f, make(map[uint64]acknowledger) }
-
-func (rs *replays) id() uint64 {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	rs.next++
-	return rs.next
-}
-
-func (rs *replays) find(id uint64) acknowledger {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	return rs.acks[id]
-}
-
-// serveReplay answers $LEAT.REPLAY.<channel>.
-func (f *Frontend) serveReplay(_ context.Context, r *request) (any, error) {
-	name := strings.TrimPrefix(r.subject, Prefix+"REPLAY.")
-	var q ReplayRequest
-	if err := r.decode(&q); err != nil {
-		return nil, err
-	}
-	c, ok := f.store.Channel(name)
-	if !ok {
-		return nil, fmt.Errorf("%w: %q", partition.ErrNoChannel, name)
-	}
-	deliver := q.Deliver
-	if deliver == "" {
-		deliver = r.reply
-	}
-	if deliver == "" {
-		return nil, fmt.Errorf("%w: no subject to deliver to: give a reply subject, or deliver", errBadRequest)
-	}
-	if strings.HasPrefix(deliver, Prefix) || strings.ContainsAny(deliver, "*> \t\r\n") {
-		return nil, fmt.Errorf("%w: can't deliver to %q", errBadRequest, deliver)
-	}
-	from, err := q.From.resolve(f.opts.Now(), c)
-	if err != nil {
-		return nil, err
-	}
-	answer := ReplayAnswer{Replay: strconv.FormatUint(f.replays.id(), 10), Channel: name, From: uint64(from), Last: uint64(c.Last()), Deliver: deliver}
-	if q.Deliver != "" {
-		// Before the first record, so that whoever asked knows what comes.
-		f.answer(r, answer, nil)
-	}
-	p := &replay{f: f, channel: c, deliver: deliver, from: from, follow: q.Follow, left: q.Count, last: c.Last()}
-	if q.Count == 0 {
-		p.left = ^uint64(0)
-	}
-	return nil, p.run(f.ctx)
-}
-
-// replay is one replay without acknowledgements.
-type replay struct {
-	f       *Frontend
+// plan is a request that was checked.
+type plan struct {
+	ReplayRequest
 	channel *partition.Channel
 	deliver string
 	from    record.Offset
 	last    record.Offset // of the channel when it began
-	left    uint64        // records still to send
-	follow  bool
-
-	outlet wire.Outlet
-	header []byte
+	ackWait time.Duration
+	id      uint64
 }
 
-// run delivers until the end, until nobody listens, or until ctx is done.
-func (p *replay) run(ctx context.Context) error {
-	p.outlet = p.f.bus.Outlet()
-	defer p.outlet.Close()
-	wake := make(chan struct{}, 1)
-	cancel := p.channel.Watch(func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	})
-	defer cancel()
-	reader := p.channel.NewReader(p.from)
-	defer reader.Close()
-	for {
-		more, err := p.deliverStored(ctx, reader)
-		if err != nil || !more {
+// serveReplay answers $LEAT.REPLAY.<channel>. It returns when the replay is
+// over.
+func (f *Frontend) serveReplay(ctx context.Context, r *request) (any, error) {
+	p, err := f.plan(r)
+	if err != nil {
+		return nil, err
+	}
+	if p.Window == 0 {
+		// Before the first record, so that whoever asked knows what comes.
+		f.answerReplay(r, p)
+		return nil, newReplay(f, p).run(f.ctx)
+	}
+	w, err := f.newWindowed(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	f.answerReplay(r, p)
+	return nil, w.run()
+}
+
+func (f *Frontend) answerReplay(r *request, p *plan) {
+	if p.Deliver != "" {
+		f.answer(r, ReplayAnswer{
+			Replay: formatReplay(p.id), Channel: p.channel.Name(), From: uint64(p.from), Last: uint64(p.last), Deliver: p.deliver,
+		}, nil)
+	}
+}
+
+// plan checks a request.
+func (f *Frontend) plan(r *request) (*plan, error) {
+	p := &plan{ackWait: ackWaitDefault, deliver: r.reply}
+	if err := r.decode(&p.ReplayRequest); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(p.checkWindow(), p.Meta.check()); err != nil {
+		return nil, err
+	}
+	if p.Deliver != "" {
+		p.deliver = p.Deliver
+	}
+	if err := checkDeliver(p.deliver); err != nil {
+		return nil, err
+	}
+	if !f.bus.HasInterest(p.deliver) {
+		return nil, fmt.Errorf("%w: nobody is subscribed to %q: subscribe before asking for a replay", errBadRequest, p.deliver)
+	}
+	name := strings.TrimPrefix(r.subject, Prefix+"REPLAY.")
+	var ok bool
+	if p.channel, ok = f.store.Channel(name); !ok {
+		return nil, fmt.Errorf("%w: %q: it is made by the first publish, or by %sAPI.CHANNEL.CREATE.%s", partition.ErrNoChannel, name, Prefix, name)
+	}
+	p.last = p.channel.Last()
+	var err error
+	if p.from, err = p.From.resolve(f.opts.Now(), p.channel); err != nil {
+		return nil, err
+	}
+	if p.from > cursor.OffsetMax {
+		return nil, fmt.Errorf("%w: from %d, at most %d", errBadRequest, p.from, cursor.OffsetMax)
+	}
+	p.id, err = newReplayID()
+	return p, err
+}
+
+// checkWindow completes what is asked of acknowledgements.
+func (p *plan) checkWindow() error {
+	if p.Durable != "" {
+		if err := checkDurable(p.Durable); err != nil {
 			return err
 		}
-		reader.Pause()
-		p.outlet.Flush()
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return nil
-		case <-time.After(interestDelay):
-			if !p.f.bus.HasInterest(p.deliver) {
-				return nil
-			}
+		if p.Window == 0 {
+			p.Window = windowDefault
 		}
+	}
+	if p.Window < 0 || p.Window > WindowMax {
+		return fmt.Errorf("%w: window %d, want 1 to %d, or 0 for no acknowledgements", errBadRequest, p.Window, WindowMax)
+	}
+	if p.AckWait == "" {
+		return nil
+	}
+	if p.Window == 0 {
+		return fmt.Errorf("%w: ack_wait without a window: nothing is acknowledged", errBadRequest)
+	}
+	d, err := time.ParseDuration(p.AckWait)
+	if err != nil || d < ackWaitMin || d > ackWaitMax {
+		return fmt.Errorf("%w: ack_wait %q, want %s to %s, as in \"30s\"", errBadRequest, p.AckWait, ackWaitMin, ackWaitMax)
+	}
+	p.ackWait = d
+	return nil
+}
+
+// checkDeliver says why records can't be delivered to a subject.
+func checkDeliver(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("%w: no subject to deliver to: give a reply subject, or deliver", errBadRequest)
+	case len(s) > record.SubjectBytesMax, strings.HasPrefix(s, Prefix), strings.ContainsAny(s, "*> \t\r\n"),
+		s[0] == '.', s[len(s)-1] == '.', strings.Contains(s, ".."):
+		return fmt.Errorf("%w: can't deliver to %.80q: want a literal subject outside of %s", errBadRequest, s, Prefix)
+	}
+	return nil
+}
+
+// newReplayID returns a number that nobody can guess: whoever knows it can
+// acknowledge. That it is not counted keeps an acknowledgement for an earlier
+// life of the node from acknowledging something else in this one.
+func newReplayID() (uint64, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, fmt.Errorf("make a replay's number: %w", err)
+	}
+	return binary.BigEndian.Uint64(b[:]), nil
+}
+
+const replayIDBase = 36
+
+func formatReplay(id uint64) string { return strconv.FormatUint(id, replayIDBase) }
+
+// replays are those under way that are acknowledged.
+type replays struct {
+	mu       sync.Mutex
+	byID     map[uint64]*windowed     // guarded by mu
+	durables map[durableKey]*windowed // guarded by mu
+}
+
+// durableKey names a durable replay. A channel that is deleted and made again
+// is another one.
+type durableKey struct {
+	channel *partition.Channel
+	name    string
+}
+
+func (rs *replays) init() {
+	rs.byID, rs.durables = make(map[uint64]*windowed), make(map[durableKey]*windowed)
+}
+
+func (rs *replays) find(id uint64) *windowed {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.byID[id]
+}
+
+var errSameReplay = errors.New("two replays have the same number")
+
+func (rs *replays) add(w *windowed) error {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.byID[w.id] != nil {
+		return errSameReplay
+	}
+	rs.byID[w.id] = w
+	return nil
+}
+
+func (rs *replays) remove(w *windowed) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.byID[w.id] == w {
+		delete(rs.byID, w.id)
+	}
+	if k := w.key(); rs.durables[k] == w {
+		delete(rs.durables, k)
 	}
 }
 
-// deliverStored sends what is stored. It returns false when the replay is over.
-func (p *replay) deliverStored(ctx context.Context, reader *partition.Reader) (more bool, err error) {
-	var b record.Batch
-	var r record.Record
+// claim makes w the replay that moves its cursor. One that is under way is
+// ended and waited for.
+func (rs *replays) claim(ctx context.Context, w *windowed, e ending) error {
 	for {
-		first, ok, err := reader.Next(&b)
-		if err != nil {
-			return false, err
+		rs.mu.Lock()
+		old := rs.durables[w.key()]
+		if old == nil {
+			rs.durables[w.key()] = w
+			rs.mu.Unlock()
+			return nil
 		}
-		if !ok {
-			if p.follow && p.channel.Exists() {
-				return true, nil
-			}
-			p.end(reader.Offset())
-			return false, nil
+		rs.mu.Unlock()
+		told := e
+		if string(old.deliver) == string(w.deliver) {
+			told = endSilent // the receiver asked again; its replay goes on
 		}
-		for k := first; k < int(b.Count); k++ {
-			if err := b.Record(k, &r); err != nil {
-				return false, fmt.Errorf("%w: channel %q: offset %d: %w", partition.ErrCorrupt, p.channel.Name(), b.Base+record.Offset(k), err)
-			}
-			if p.left == 0 || (!p.follow && r.Offset > p.last) {
-				p.end(r.Offset)
-				return false, nil
-			}
-			if p.header, err = appendDelivery(p.header[:0], p.channel.Name(), &r, 0); err != nil {
-				return false, err
-			}
-			if p.outlet.Send([]byte(p.deliver), nil, p.header, r.Value, nil) == 0 {
-				return false, nil // nobody listens
-			}
-			p.left--
-		}
-		if p.outlet.Pending() > replayPendingMax {
-			p.outlet.Flush()
-			if err := p.outlet.Drained(ctx, replayPendingLow); err != nil {
-				return false, nil // the node stops; the receiver sees its connection end
-			}
+		old.stop(told)
+		select {
+		case <-old.ended:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the durable replay %q that is under way: %w", w.Durable, ctx.Err())
 		}
 	}
 }
 
-// end tells the receiver that nothing more comes, and where to go on.
-func (p *replay) end(next record.Offset) {
-	h := append(p.header[:0], endLine+"\r\n"+HeaderChannel+": "...)
-	h = append(h, p.channel.Name()...)
-	h = append(h, "\r\n"+HeaderOffset+": "...)
-	h = strconv.AppendUint(h, uint64(next), 10)
-	h = append(h, "\r\n\r\n"...)
-	p.header = h
-	p.outlet.Send([]byte(p.deliver), nil, h, nil, nil)
-	p.outlet.Flush()
+// channelGone ends the replays of a channel that was deleted.
+func (rs *replays) channelGone(c *partition.Channel) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for _, w := range rs.byID {
+		if w.channel == c {
+			w.stop(endOver)
+		}
+	}
 }
