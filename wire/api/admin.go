@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -77,7 +78,7 @@ func (f *Frontend) serveAdmin(ctx context.Context, r *request) (any, error) {
 	}
 	c, ok := f.store.Channel(name)
 	if !ok {
-		return nil, fmt.Errorf("%w: %q", partition.ErrNoChannel, name)
+		return nil, noChannel(name)
 	}
 	if kind == "CURSOR" {
 		return f.serveCursor(ctx, r, verb, c)
@@ -105,6 +106,13 @@ func (f *Frontend) serveChannel(ctx context.Context, r *request, verb string, c 
 		return done(c.Delete(ctx))
 	}
 	return nil, fmt.Errorf("%w: %s", errNoSuchCall, r.subject)
+}
+
+func noChannel(name string) error {
+	if err := partition.ValidateName(name); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %q: the first publish makes it, or %sAPI.CHANNEL.CREATE.%s", partition.ErrNoChannel, name, Prefix, name)
 }
 
 func done(err error) (any, error) { return Done{OK: err == nil}, err }
@@ -156,12 +164,20 @@ func (f *Frontend) create(ctx context.Context, r *request, name string) (any, er
 	}
 	// Checking and creating are one step, or two requests could bind the same
 	// subject to two channels.
-	f.adminMu.Lock()
-	defer f.adminMu.Unlock()
+	release, err := f.lockBindings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if err := f.checkSubjects(name, q.Subjects); err != nil {
 		return nil, err
 	}
-	c, err := f.store.Create(ctx, name, partition.Config{Subjects: q.Subjects, Compression: q.Compression})
+	// Not with ctx: a change that is not waited for may still come, and must
+	// not come between another's check and change.
+	c, err := f.store.Create(f.ctx, name, partition.Config{Subjects: q.Subjects, Compression: q.Compression})
+	if errors.Is(err, partition.ErrChannelExists) {
+		return nil, fmt.Errorf("%w with other settings: %sAPI.CHANNEL.SET.%s changes them", err, Prefix, name)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +186,11 @@ func (f *Frontend) create(ctx context.Context, r *request, name string) (any, er
 
 // set changes what the request names and leaves the rest.
 func (f *Frontend) set(ctx context.Context, r *request, c *partition.Channel) (any, error) {
-	f.adminMu.Lock()
-	defer f.adminMu.Unlock()
+	release, err := f.lockBindings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	cfg := c.Config()
 	q := struct {
 		Subjects    *[]string `json:"subjects"`
@@ -189,10 +208,20 @@ func (f *Frontend) set(ctx context.Context, r *request, c *partition.Channel) (a
 	if q.Compression != nil {
 		cfg.Compression = *q.Compression
 	}
-	if err := c.Set(ctx, cfg); err != nil {
+	if err := c.Set(f.ctx, cfg); err != nil {
 		return nil, err
 	}
 	return f.show(c, true), nil
+}
+
+// lockBindings waits until no other request changes bindings.
+func (f *Frontend) lockBindings(ctx context.Context) (release func(), err error) {
+	select {
+	case f.admin <- struct{}{}:
+		return func() { <-f.admin }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for another change of a channel: %w", ctx.Err())
+	}
 }
 
 // checkSubjects says why a channel can't be bound to the given patterns.

@@ -8,9 +8,17 @@ import (
 )
 
 var (
+	// errBadRequest is returned when a request does not say what it should.
 	errBadRequest = errors.New("bad request")
+	// errNoSuchCall is returned when a subject below "$LEAT.API." is none.
 	errNoSuchCall = errors.New("no such call")
-	errNoReplay   = errors.New("replay not found")
+	// errNoReplay is returned when a delivery of no replay under way is
+	// acknowledged.
+	errNoReplay = errors.New("replay not found")
+	// errBusy is returned when too many requests are under way.
+	errBusy = errors.New("too many requests under way")
+	// errAnswerTooLarge is returned when an answer does not fit in a message.
+	errAnswerTooLarge = errors.New("the answer is too large")
 )
 
 // errorCodes maps store errors to what clients see. The first that matches
@@ -23,6 +31,8 @@ var errorCodes = []struct {
 	{errBadRequest, 400},
 	{errNoSuchCall, 404},
 	{errNoReplay, 404},
+	{errBusy, 503},
+	{errAnswerTooLarge, 413},
 	{partition.ErrNoChannel, 404},
 	{partition.ErrNoCursor, 404},
 	{partition.ErrChannelName, 400},

@@ -37,6 +37,9 @@ func (f From) MarshalJSON() ([]byte, error) { return json.Marshal(f.String()) }
 // UnmarshalJSON takes a string or a number.
 func (f *From) UnmarshalJSON(b []byte) error {
 	var text string
+	if string(b) == "null" {
+		return nil
+	}
 	if len(b) > 0 && b[0] == '"' {
 		if err := json.Unmarshal(b, &text); err != nil {
 			return err

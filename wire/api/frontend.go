@@ -58,15 +58,15 @@ type NodeInfo struct {
 }
 
 // Frontend serves the "$LEAT." subjects and the channels bound to subjects. Its
-// goroutines are the administrative requests and the replays under way; Close
-// ends them.
+// goroutines are the requests under way, replays among them, and an acker for
+// each partition; Close ends them.
 type Frontend struct {
 	opts    Options
 	bus     wire.Bus
 	store   *partition.Set
 	ctx     context.Context // done when Close begins
 	cancel  context.CancelFunc
-	adminMu sync.Mutex // held while a request checks and changes bindings
+	admin   chan struct{} // holds one while a request checks and changes bindings
 	subs    []wire.Subscription
 	cancels []func()
 	replays replays
@@ -74,9 +74,9 @@ type Frontend struct {
 	ackers  []*acker       // one per partition
 
 	mu       sync.Mutex
-	bindings map[*partition.Channel]*binding // guarded by mu
-	requests int                             // under way; guarded by mu
-	closed   bool                            // guarded by mu
+	bindings map[*partition.Channel]binding // guarded by mu
+	requests int                            // under way; guarded by mu
+	closed   bool                           // guarded by mu
 }
 
 // Open begins to serve. The front-end is ready when it returns.
@@ -85,11 +85,11 @@ func Open(o Options) (*Frontend, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	f := &Frontend{opts: o, bus: o.Bus, store: o.Store, bindings: make(map[*partition.Channel]*binding)}
+	f := &Frontend{opts: o, bus: o.Bus, store: o.Store, bindings: make(map[*partition.Channel]binding), admin: make(chan struct{}, 1)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.replays.init()
 	for range o.Store.Partitions() {
-		f.ackers = append(f.ackers, &acker{outlet: o.Bus.Outlet()})
+		f.ackers = append(f.ackers, newAcker(o.Bus))
 	}
 	for _, p := range o.Store.Partitions() {
 		f.cancels = append(f.cancels, p.WatchChannels(f.channelChanged))
@@ -139,14 +139,14 @@ func (f *Frontend) Close() {
 	}
 }
 
-// binding is the subscriptions that feed one channel.
-type binding struct {
-	subjects []string
-	subs     []wire.Subscription
-}
+// ackerOf is the acker of the partition that a channel lives in.
+func (f *Frontend) ackerOf(c *partition.Channel) *acker { return f.ackers[c.Partition().ID()] }
 
-func (b *binding) close() {
-	for _, s := range b.subs {
+// binding is the subscriptions that feed one channel, by pattern.
+type binding map[string]wire.Subscription
+
+func (b binding) close() {
+	for _, s := range b {
 		s.Close()
 	}
 }
@@ -161,47 +161,47 @@ func (f *Frontend) channelChanged(ch partition.Change) {
 		return
 	}
 	c := ch.Channel
+	var want []string
 	if ch.Deleted {
 		f.replays.channelGone(c)
-	}
-	var want []string
-	if !ch.Deleted && c.Exists() {
+	} else if c.Exists() {
 		want = c.Config().Subjects
 	}
-	old := f.bindings[c]
-	if old != nil && equalStrings(old.subjects, want) {
-		return
-	}
-	var now *binding
-	if len(want) > 0 {
-		now = &binding{subjects: want}
-		for _, pattern := range want {
-			s, err := f.bus.Subscribe(pattern, &publishHandler{f: f, channel: c})
-			if err != nil {
-				// Checked before it was logged, so only an older or foreign
-				// writer can have let it in.
-				f.opts.Logger.Error("bind a channel", "channel", c.Name(), "subject", pattern, "error", err)
-				continue
-			}
-			now.subs = append(now.subs, s)
-		}
-		f.bindings[c] = now
-	} else {
-		delete(f.bindings, c)
-	}
-	if old != nil {
-		old.close()
-	}
+	f.bind(c, want)
 }
 
-func equalStrings(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
+// bind makes the patterns that feed a channel those wanted. One that stays is
+// left alone: a message must neither be missed nor stored twice on the way. Of
+// new ones that overlap old ones it may be stored twice, which is less bad.
+// The caller holds mu.
+func (f *Frontend) bind(c *partition.Channel, want []string) {
+	old := f.bindings[c]
+	if len(old) == 0 && len(want) == 0 {
+		return
 	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
+	now := make(binding, len(want))
+	for _, pattern := range want {
+		if s, ok := old[pattern]; ok {
+			now[pattern] = s
+			continue
+		}
+		s, err := f.bus.Subscribe(pattern, &publishHandler{f: f, channel: c})
+		if err != nil {
+			// Checked before it was logged, so only an older or foreign
+			// writer can have let it in.
+			f.opts.Logger.Error("bind a channel", "channel", c.Name(), "subject", pattern, "error", err)
+			continue
+		}
+		now[pattern] = s
+	}
+	for pattern, s := range old {
+		if now[pattern] == nil {
+			s.Close()
 		}
 	}
-	return true
+	if len(now) == 0 {
+		delete(f.bindings, c)
+		return
+	}
+	f.bindings[c] = now
 }

@@ -34,8 +34,8 @@ const (
 // something to be checked or done. Who sends one relies on that, so a message
 // that has one is refused rather than stored without it. Nats-Msg-Id is none:
 // it is stored, and a reader can tell duplicates by it.
-func headersRefused() []string {
-	return []string{"Nats-Expected-", "Nats-Rollup", "Nats-TTL", "Nats-Incr", "Nats-Schedule", "Nats-Batch-", "Nats-Required-"}
+var headersRefused = []string{
+	"Nats-Expected-", "Nats-Rollup", "Nats-TTL", "Nats-Incr", "Nats-Schedule", "Nats-Batch-", "Nats-Required-",
 }
 
 // encodeHeaders turns a NATS header block into the stored form, appended to dst.
@@ -97,7 +97,7 @@ func checkHeader(name []byte) error {
 	if name[0] != 'N' && name[0] != 'n' {
 		return nil
 	}
-	for _, refused := range headersRefused() {
+	for _, refused := range headersRefused {
 		if len(name) >= len(refused) && strings.EqualFold(string(name[:len(refused)]), refused) {
 			return fmt.Errorf("%w: header %s is JetStream's and not supported here: publish without it", errBadRequest, name)
 		}

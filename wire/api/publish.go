@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"sync"
 
 	"leat.dev/leat/partition"
@@ -19,27 +18,47 @@ type publishHandler struct {
 }
 
 // Attach implements wire.Handler.
-func (h *publishHandler) Attach(wire.Source) wire.Sink { return &publisher{f: h.f, bound: h.channel} }
+func (h *publishHandler) Attach(src wire.Source) wire.Sink {
+	return &publisher{f: h.f, bound: h.channel, internal: src.ID() == 0}
+}
 
 // publisher gathers what one source publishes to its channels. It belongs to
 // the source's goroutine.
 type publisher struct {
 	f     *Frontend
 	bound *partition.Channel
+	// internal: the source is this process, perhaps the acker itself.
+	internal bool
 
 	last    *partition.Channel // of the last message, as most follow their like
 	lastTo  []byte             // subject of the last message
-	open    []*pending         // one for each channel written to since the last flush
-	headers []byte             // scratch
+	names   map[string]*partition.Channel
+	open    []*pending                      // one for each channel written to since the last flush
+	index   map[*partition.Channel]*pending // of open, once it is long
+	headers []byte                          // scratch
+	record  record.Record                   // scratch
 }
 
-// pending is an Append being filled, with what its acknowledgement needs.
+const (
+	// namesMax bounds the channels that a source remembers by name.
+	namesMax = 4096
+	// indexFrom is the number of open appends from which looking through them
+	// costs more than a map does.
+	indexFrom = 16
+)
+
+// pending is an Append being filled, and then its outcome, with what its
+// acknowledgement needs.
 type pending struct {
 	f       *Frontend
-	append  *partition.Append
-	replies []byte // the reply subjects, back to back
-	ends    []int  // end of record k's reply in replies; equal to the end before it when it has none
+	channel *partition.Channel
+	append  *partition.Append // nil once it is done
+	replies []byte            // the reply subjects, back to back
+	ends    []int             // end of record k's reply in replies; equal to the end before it when it has none
 	done    func(*partition.Append)
+
+	base record.Offset // of the outcome
+	err  error
 }
 
 var pendingPool = sync.Pool{New: func() any { return new(pending) }}
@@ -48,32 +67,51 @@ var pendingPool = sync.Pool{New: func() any { return new(pending) }}
 func (s *publisher) Msg(m *wire.Msg) {
 	c := s.bound
 	if c == nil {
-		if string(m.Subject) != string(s.lastTo) || s.last == nil {
-			ch, err := s.f.store.Ensure(string(m.Subject[len(Prefix)+len("PUB."):]))
-			if err != nil {
-				s.f.refuse(m, "", err)
-				return
-			}
-			s.last, s.lastTo = ch, append(s.lastTo[:0], m.Subject...)
+		name := m.Subject[len(Prefix)+len("PUB."):]
+		var err error
+		if c, err = s.channel(m.Subject, name); err != nil {
+			s.f.refuse(m, string(name), err)
+			return
 		}
-		c = s.last
 	}
 	if err := s.add(c, m); err != nil {
 		s.f.refuse(m, c.Name(), err)
 	}
 }
 
+// channel returns the channel that a subject names, which comes into being with
+// the first record. One that was remembered may have been deleted meanwhile.
+func (s *publisher) channel(subject, name []byte) (*partition.Channel, error) {
+	if s.last != nil && string(subject) == string(s.lastTo) && s.last.Exists() {
+		return s.last, nil
+	}
+	c := s.names[string(name)]
+	if c == nil || !c.Exists() {
+		var err error
+		if c, err = s.f.store.Ensure(string(name)); err != nil {
+			return nil, err
+		}
+		if s.names == nil || len(s.names) >= namesMax {
+			s.names = make(map[string]*partition.Channel)
+		}
+		s.names[c.Name()] = c
+	}
+	s.last, s.lastTo = c, append(s.lastTo[:0], subject...)
+	return c, nil
+}
+
 func (s *publisher) add(c *partition.Channel, m *wire.Msg) error {
-	r := record.Record{Value: m.Data}
+	r := &s.record
+	*r = record.Record{Value: m.Data}
 	if r.Value == nil {
-		r.Value = []byte{}
+		r.Value = empty
 	}
 	if s.bound != nil {
 		r.Subject = m.Subject
 	}
 	if m.Header != nil {
 		var err error
-		if s.headers, err = encodeHeaders(s.headers[:0], m.Header, &r); err != nil {
+		if s.headers, err = encodeHeaders(s.headers[:0], m.Header, r); err != nil {
 			return err
 		}
 		if len(s.headers) > 0 {
@@ -81,39 +119,70 @@ func (s *publisher) add(c *partition.Channel, m *wire.Msg) error {
 		}
 	}
 	p := s.pendingFor(c)
-	if err := p.append.Add(&r, nil); err != nil {
+	if p.append.Count() > 0 && p.append.Bytes()+len(m.Data)+len(m.Header) > partition.AppendBytesMax {
+		s.Flush() // so that a large message is not too large because of those before it
+		p = s.pendingFor(c)
+	}
+	if err := p.append.Add(r, nil); err != nil {
 		return err
 	}
 	p.replies = append(p.replies, m.Reply...)
 	p.ends = append(p.ends, len(p.replies))
-	if p.append.Bytes() >= partition.AppendBytesMax {
-		s.Flush()
-	}
 	return nil
 }
 
+var empty = []byte{} // read only
+
+// pendingFor returns the open append of a channel.
 func (s *publisher) pendingFor(c *partition.Channel) *pending {
-	for _, p := range s.open {
-		if p.append.Channel() == c {
+	if n := len(s.open); n > 0 && s.open[n-1].channel == c {
+		return s.open[n-1]
+	}
+	if len(s.open) >= indexFrom {
+		if p := s.index[c]; p != nil {
 			return p
+		}
+	} else {
+		for _, p := range s.open {
+			if p.channel == c {
+				return p
+			}
 		}
 	}
 	p := pendingPool.Get().(*pending)
 	if p.done == nil {
-		p.done = p.acknowledge // bound once, not once per Append
+		p.done = p.landed // bound once, not once per Append
 	}
-	p.f = s.f
+	p.f, p.channel = s.f, c
 	p.append = c.NewAppend()
 	p.append.Done = p.done
 	s.open = append(s.open, p)
+	switch n := len(s.open); {
+	case n == indexFrom:
+		if s.index == nil {
+			s.index = make(map[*partition.Channel]*pending)
+		}
+		for _, o := range s.open {
+			s.index[o.channel] = o
+		}
+	case n > indexFrom:
+		s.index[c] = p
+	}
 	return p
 }
 
-// Flush implements wire.Sink.
+// Flush implements wire.Sink. It blocks while the store is full, or far behind
+// with acknowledgements.
 func (s *publisher) Flush() {
 	for i, p := range s.open {
 		s.open[i] = nil
-		p.append.Channel().Append(p.append)
+		if len(p.replies) > 0 {
+			s.f.ackerOf(p.channel).expect(len(p.replies), s.internal)
+		}
+		p.channel.Append(p.append)
+	}
+	if len(s.open) >= indexFrom {
+		clear(s.index)
 	}
 	s.open = s.open[:0]
 }
@@ -121,62 +190,26 @@ func (s *publisher) Flush() {
 // Detach implements wire.Sink.
 func (s *publisher) Detach() { s.Flush() }
 
-// acknowledge answers every publisher of the Append that waits for it.
-func (p *pending) acknowledge(a *partition.Append) {
+// landed is called when the outcome of the Append is known, by a goroutine that
+// must not be held up.
+func (p *pending) landed(a *partition.Append) {
+	p.base, p.err, p.append = a.Base, a.Err, nil
 	if len(p.replies) > 0 {
-		p.f.ackers[a.Channel().Partition().ID()].acknowledge(p, a)
+		p.f.ackerOf(p.channel).take(p)
+		return
 	}
-	p.f, p.append = nil, nil
-	p.replies, p.ends = p.replies[:0], p.ends[:0]
-	if cap(p.replies) <= pendingKeepBytes {
-		pendingPool.Put(p)
-	}
+	p.recycle()
 }
 
 // pendingKeepBytes bounds what an idle pending holds on to.
 const pendingKeepBytes = 1 << 20
 
-// acker writes the acknowledgements of one partition. Appends of a partition
-// are done one after the other, so its lock is hardly ever waited for.
-type acker struct {
-	mu     sync.Mutex
-	outlet wire.Outlet // guarded by mu; nil after close
-	body   []byte      // guarded by mu
-}
-
-func (k *acker) close() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.outlet.Close()
-	k.outlet = nil
-}
-
-func (k *acker) acknowledge(p *pending, a *partition.Append) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.outlet == nil {
-		return
+func (p *pending) recycle() {
+	keep := cap(p.replies)+8*cap(p.ends) <= pendingKeepBytes
+	*p = pending{replies: p.replies[:0], ends: p.ends[:0], done: p.done}
+	if keep {
+		pendingPool.Put(p)
 	}
-	if a.Err != nil {
-		k.body = appendRefusal(k.body[:0], a.Channel().Name(), a.Err)
-	} else {
-		k.body = append(k.body[:0], `{"stream":`...)
-		k.body = appendJSONString(k.body, a.Channel().Name())
-		k.body = append(k.body, `,"seq":`...)
-	}
-	fixed := len(k.body)
-	start := 0
-	for i, end := range p.ends {
-		if reply := p.replies[start:end]; len(reply) > 0 {
-			if a.Err == nil {
-				k.body = strconv.AppendUint(k.body[:fixed], uint64(a.Base)+uint64(i), 10)
-				k.body = append(k.body, '}')
-			}
-			k.outlet.Send(reply, nil, nil, k.body, nil)
-		}
-		start = end
-	}
-	k.outlet.Flush()
 }
 
 // refuse answers a message that was not stored.

@@ -145,7 +145,7 @@ func (f *Frontend) plan(r *request) (*plan, error) {
 	name := strings.TrimPrefix(r.subject, Prefix+"REPLAY.")
 	var ok bool
 	if p.channel, ok = f.store.Channel(name); !ok {
-		return nil, fmt.Errorf("%w: %q: it is made by the first publish, or by %sAPI.CHANNEL.CREATE.%s", partition.ErrNoChannel, name, Prefix, name)
+		return nil, noChannel(name)
 	}
 	p.last = p.channel.Last()
 	var err error

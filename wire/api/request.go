@@ -52,7 +52,7 @@ func (s *requestSink) Msg(m *wire.Msg) {
 		f.answer(r, nil, fmt.Errorf("%w: request of %d bytes, at most %d", errBadRequest, len(r.body), requestBodyMax))
 		return
 	case !f.begin():
-		f.answer(r, nil, fmt.Errorf("%w: too many requests under way, try again", context.DeadlineExceeded))
+		f.answer(r, nil, fmt.Errorf("%w: %d requests under way, try again later", errBusy, requestsMax))
 		return
 	}
 	go func() {
@@ -100,9 +100,13 @@ func (f *Frontend) answer(r *request, answer any, err error) {
 			Error *Error `json:"error"`
 		}{wireError(err)}
 	}
-	body, err := json.Marshal(answer)
-	if err != nil {
-		f.opts.Logger.Error("encode an answer", "subject", r.subject, "error", err)
+	body, encodeErr := json.Marshal(answer)
+	if encodeErr != nil {
+		f.opts.Logger.Error("encode an answer", "subject", r.subject, "error", encodeErr)
+		return
+	}
+	if limit := f.bus.PayloadBytesMax(); len(body) > limit && err == nil {
+		f.answer(r, nil, fmt.Errorf("%w: it has %d bytes, at most %d: ask for less, as with a smaller limit", errAnswerTooLarge, len(body), limit))
 		return
 	}
 	f.bus.Publish(r.reply, "", nil, body)
