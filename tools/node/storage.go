@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 // storage is everything below the front-ends.
 type storage struct {
 	opts     *Options
+	files    vfs.FS // of segments and Raft
 	lock     io.Closer
 	identity Identity
 	index    *index.Index
@@ -38,7 +41,10 @@ type shard struct {
 }
 
 func openStorage(o *Options, reg *prometheus.Registry) (s *storage, err error) {
-	s = &storage{opts: o}
+	s = &storage{opts: o, files: o.Files}
+	if o.DiskReserveBytes > 0 {
+		s.files = &reserveFS{FS: o.Files, reserveBytes: o.DiskReserveBytes}
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -63,22 +69,26 @@ func openStorage(o *Options, reg *prometheus.Registry) (s *storage, err error) {
 	return s, s.openShards(reg)
 }
 
-// openShards opens the partitions side by side: most of the time of a first
-// start is spent on writing their first segments.
+// openShards opens the logs, then the partitions, then the groups, each side by
+// side: most of the time of a first start is spent on writing first segments.
 func (s *storage) openShards(reg *prometheus.Registry) error {
-	var work errgroup.Group
-	work.SetLimit(shardsAtOnce)
-	for i := range s.identity.Partitions {
-		sh := &shard{}
-		s.shards = append(s.shards, sh)
-		work.Go(func() error {
-			if err := s.openShard(sh, uint32(i), reg); err != nil {
-				return fmt.Errorf("partition %d: %w", i, err)
-			}
-			return nil
-		})
+	for range s.identity.Partitions {
+		s.shards = append(s.shards, &shard{})
 	}
-	if err := work.Wait(); err != nil {
+	if err := s.each(func(sh *shard, id uint32) error { return s.openLog(sh, id, reg) }); err != nil {
+		return err
+	}
+	err := s.each(s.openPartition)
+	if damaged(err) {
+		// Pebble looks at most of its files only when they are read.
+		if err = s.renewIndex(err, reg); err == nil {
+			err = s.each(s.openPartition)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.each(func(sh *shard, id uint32) error { return s.openGroup(sh, id, reg) }); err != nil {
 		return err
 	}
 	parts := make([]*partition.Partition, 0, len(s.shards))
@@ -91,17 +101,66 @@ func (s *storage) openShards(reg *prometheus.Registry) error {
 
 const shardsAtOnce = 8
 
-// openIndex opens the index, and makes a damaged one anew: all that is in it is
-// in the segments.
-func (s *storage) openIndex(reg *prometheus.Registry) (err error) {
-	o := index.Options{
+// each does a step for all shards, some at once, and returns the first error.
+func (s *storage) each(step func(sh *shard, id uint32) error) error {
+	var work errgroup.Group
+	work.SetLimit(shardsAtOnce)
+	for i, sh := range s.shards {
+		work.Go(func() error {
+			if err := step(sh, uint32(i)); err != nil {
+				return fmt.Errorf("partition %d: %w", i, err)
+			}
+			return nil
+		})
+	}
+	return work.Wait()
+}
+
+// damaged tells whether an index has to be made anew.
+func damaged(err error) bool {
+	return errors.Is(err, index.ErrDamaged) || errors.Is(err, index.ErrLoadInterrupted)
+}
+
+func (s *storage) indexOptions(reg *prometheus.Registry) index.Options {
+	return index.Options{
 		Dir: filepath.Join(s.opts.Dir, "index"), FS: s.opts.IndexFiles, Logger: s.opts.Logger, Registerer: reg,
+		OnFatal: s.indexFailed,
 	}
-	s.index, err = index.Open(o)
-	if !errors.Is(err, index.ErrDamaged) {
-		return err
+}
+
+// indexFailed is called once when the index takes no more writes. All that is in
+// it is in the segments, too, and reads of it go on, so the node goes on: the
+// next start replays what it lacks. Health tells until then.
+func (s *storage) indexFailed(err error) {
+	s.opts.Logger.Error("the index cannot be written any more; publishes and reads go on; restart the node when the disk is well",
+		"error", err)
+}
+
+// openIndex opens the index, and makes a damaged one anew.
+func (s *storage) openIndex(reg *prometheus.Registry) (err error) {
+	s.index, err = index.Open(s.indexOptions(reg))
+	if damaged(err) {
+		err = s.renewIndex(err, reg)
 	}
-	s.opts.Logger.Warn("the index is damaged and is made anew from the segments", "error", err)
+	return err
+}
+
+// renewIndex starts from an empty index: all that is in it is in the segments.
+func (s *storage) renewIndex(cause error, reg *prometheus.Registry) (err error) {
+	s.opts.Logger.Warn("the index is damaged and is made anew from the segments", "error", cause)
+	for _, sh := range s.shards {
+		if sh.part != nil {
+			sh.ready.Store(nil)
+			// What it complains about is the index that is given up.
+			_ = sh.part.Close()
+			sh.part = nil
+		}
+	}
+	o := s.indexOptions(reg)
+	if s.index != nil {
+		_ = s.index.Close() // as above
+		s.index = nil
+	}
 	if err := index.Destroy(o.FS, o.Dir); err != nil {
 		return err
 	}
@@ -109,32 +168,45 @@ func (s *storage) openIndex(reg *prometheus.Registry) (err error) {
 	return err
 }
 
-func (s *storage) openShard(sh *shard, id uint32, reg *prometheus.Registry) (err error) {
-	labelled := prometheus.WrapRegistererWith(prometheus.Labels{"partition": fmt.Sprint(id)}, reg)
-	log := s.opts.Logger.With("partition", id)
-	if sh.log, err = segment.Open(segment.Options{
-		FS: s.opts.Files, Dir: filepath.Join(s.opts.Dir, fmt.Sprintf("partition-%04d", id)), Partition: id,
-		ClusterID: s.identity.ClusterID, SegmentBytes: s.opts.SegmentBytes, Now: s.opts.Now, Logger: log, Registerer: labelled,
+func (s *storage) logger(id uint32) *slog.Logger { return s.opts.Logger.With("partition", id) }
+
+func labelled(id uint32, reg *prometheus.Registry) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"partition": strconv.Itoa(int(id))}, reg)
+}
+
+func (s *storage) openLog(sh *shard, id uint32, reg *prometheus.Registry) (err error) {
+	sh.log, err = segment.Open(segment.Options{
+		FS: s.files, Dir: filepath.Join(s.opts.Dir, fmt.Sprintf("partition-%04d", id)), Partition: id,
+		ClusterID: s.identity.ClusterID, SegmentBytes: s.opts.SegmentBytes, Now: s.opts.Now,
+		Logger: s.logger(id), Registerer: labelled(id, reg),
 		OnSeal: func(segment.Info) {
 			if p := sh.ready.Load(); p != nil {
 				p.IndexSealed()
 			}
 		},
-	}); err != nil {
-		return err
-	}
-	if sh.part, err = partition.Open(partition.Options{
+	})
+	return err
+}
+
+func (s *storage) openPartition(sh *shard, id uint32) (err error) {
+	sh.part, err = partition.Open(partition.Options{
 		ID: id, Log: sh.log, Index: s.index.Partition(id), Now: s.opts.Now,
-		FlushDelay: s.opts.FlushDelay, Logger: log,
-	}); err != nil {
+		FlushDelay: s.opts.FlushDelay, Logger: s.logger(id),
+	})
+	if err != nil {
 		return err
 	}
 	sh.ready.Store(sh.part)
-	if sh.group, err = replication.Open(replication.Options{
-		Partition: id, ServerID: s.identity.NodeID, Dir: filepath.Join(s.opts.Dir, "raft"), FS: s.opts.Files,
-		Log: sh.log, Machine: &machine{part: sh.part}, Logger: log, Registerer: labelled,
-		OnStop: sh.part.Fail,
-	}); err != nil {
+	return nil
+}
+
+func (s *storage) openGroup(sh *shard, id uint32, reg *prometheus.Registry) (err error) {
+	sh.group, err = replication.Open(replication.Options{
+		Partition: id, ServerID: s.identity.NodeID, Dir: filepath.Join(s.opts.Dir, "raft"), FS: s.files,
+		Log: sh.log, Machine: &machine{part: sh.part}, Logger: s.logger(id), Registerer: labelled(id, reg),
+		OnStop: func(err error) { sh.part.Fail(proposalError(err)) },
+	})
+	if err != nil {
 		return err
 	}
 	sh.part.Start(&proposer{group: sh.group})
@@ -163,7 +235,7 @@ func (s *storage) awaitLeading(limit time.Duration) error {
 	return nil
 }
 
-// health says why publishes would not be taken.
+// health says why publishes would not be taken, or what else needs a restart.
 func (s *storage) health() error {
 	for i, sh := range s.shards {
 		st := sh.group.Status()
@@ -176,7 +248,7 @@ func (s *storage) health() error {
 			return fmt.Errorf("partition %d: %w", i, partition.ErrNotLeader)
 		}
 	}
-	return nil
+	return s.index.Err()
 }
 
 func (s *storage) close() error {
