@@ -15,6 +15,7 @@ import (
 const (
 	sessionClient       byte = 'C' // name: client ID
 	sessionSubscription byte = 'S' // name: the token of its ack inbox
+	sessionMark         byte = 'M' // name: markStopped
 )
 
 // subjects are the ones that clients talk to.
@@ -56,6 +57,7 @@ type Frontend struct {
 	sources  map[uint64]*source // guarded by mu
 	requests int                // connect requests under way; guarded by mu
 	closed   bool               // guarded by mu
+	served   bool               // Open was through; guarded by mu
 }
 
 // Open restores clients and subscriptions, and begins to serve. The front-end
@@ -104,6 +106,9 @@ func Open(o Options) (*Frontend, error) {
 		f.Close()
 		return nil, err
 	}
+	f.mu.Lock()
+	f.served = true
+	f.mu.Unlock()
 	return f, nil
 }
 
@@ -146,6 +151,7 @@ func (f *Frontend) Close() {
 		return
 	}
 	f.closed = true
+	served := f.served
 	f.mu.Unlock()
 	for _, s := range f.subs {
 		s.Close()
@@ -156,6 +162,9 @@ func (f *Frontend) Close() {
 	f.cancel()
 	f.work.Wait()
 	f.closeConsumers()
+	if served {
+		f.markStopped()
+	}
 	f.heartbeats.close()
 	for _, a := range f.ackers {
 		a.close()

@@ -69,6 +69,7 @@ type group struct {
 	channel *partition.Channel
 	key     groupKey
 	kind    groupKind
+	doubtTo record.Offset // up to it, new messages may have been sent before a crash; set before the first join
 
 	op    sync.Mutex
 	dead  bool           // removed from the registry; guarded by op

@@ -61,7 +61,7 @@ func (h *heartbeats) close() {
 func (h *heartbeats) add(c *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c.beat.at = time.Now().Add(h.f.opts.HeartbeatInterval)
+	c.beat.at = h.f.opts.Now().Add(h.f.opts.HeartbeatInterval)
 	heap.Push(&h.due, c)
 	h.poke(c)
 }
@@ -105,7 +105,7 @@ func (h *heartbeats) loop() {
 func (h *heartbeats) round() time.Duration {
 	for {
 		h.mu.Lock()
-		now := time.Now()
+		now := h.f.opts.Now()
 		wait := time.Hour
 		h.asks = h.asks[:0]
 		for len(h.due) > 0 {
@@ -144,7 +144,7 @@ func (h *heartbeats) send(asks []ask) {
 		}
 		h.mu.Lock()
 		if a.c.beat.waiting == a.token && a.c.beat.index >= 0 {
-			h.missed(a.c, time.Now())
+			h.missed(a.c, h.f.opts.Now())
 		}
 		h.mu.Unlock()
 	}
@@ -234,7 +234,7 @@ func (h *heartbeats) answered(_ *source, m *wire.Msg) {
 		c.beat.failed = 0
 		c.enqueue(func() { h.suspect(c) })
 	}
-	h.schedule(c, time.Now().Add(h.f.opts.HeartbeatInterval))
+	h.schedule(c, h.f.opts.Now().Add(h.f.opts.HeartbeatInterval))
 	h.poke(c)
 }
 
@@ -245,7 +245,7 @@ func (h *heartbeats) heard(c *client) {
 	if c.beat.failed == 0 || c.beat.waiting != 0 || c.beat.index < 0 {
 		return
 	}
-	h.schedule(c, time.Now())
+	h.schedule(c, h.f.opts.Now())
 	h.poke(c)
 }
 

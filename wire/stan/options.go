@@ -49,6 +49,7 @@ type Options struct {
 	ProbeTimeout time.Duration
 
 	Logger *slog.Logger
+	Now    func() time.Time
 }
 
 // EnsureDefaults fills in what was left out.
@@ -63,6 +64,9 @@ func (o *Options) EnsureDefaults() {
 	set(&o.ProbeTimeout, 500*time.Millisecond)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 }
 

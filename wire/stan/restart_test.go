@@ -161,3 +161,58 @@ func TestDeletedChannel(t *testing.T) {
 	require.Equal(t, uint64(1), got.await(3)[2].Sequence)
 	require.Eventually(t, func() bool { return len(s.node.Store().Sessions('S')) == 1 }, patience, time.Millisecond)
 }
+
+// Aim: after a crash, what a client may have seen is flagged; after an orderly
+// stop, what it has not seen is not. Method: a window of one keeps messages
+// back; the node stops in order, then is killed; a second subscription that
+// acknowledged everything sees nothing unflagged twice.
+func TestDoubtAfterCrash(t *testing.T) {
+	s := start(t, stan.Options{})
+	r := s.dial()
+	require.Empty(t, r.hello("me", 1))
+	sub, in := r.subscribe(&official.SubscriptionRequest{Subject: "foo", MaxInFlight: 1})
+	eager := newBox(t)
+	_, err := s.connect("eager").Subscribe("foo", eager.take)
+	require.NoError(t, err)
+	for range 3 {
+		require.Empty(t, r.publish(&official.PubMsg{ClientID: "me", Guid: "1", Subject: "foo"}))
+	}
+	require.False(t, r.next(sub).Redelivered)
+	eager.await(3)
+
+	s.restart()
+	m := r.next(sub)
+	require.Equal(t, uint64(1), m.Sequence)
+	require.Equal(t, uint32(1), m.RedeliveryCount)
+	r.ack(in.AckInbox, "foo", 1)
+	m = r.next(sub)
+	require.Equal(t, uint64(2), m.Sequence)
+	require.False(t, m.Redelivered, "nobody has seen it")
+	r.ack(in.AckInbox, "foo", 2)
+	m = r.next(sub)
+	require.Equal(t, uint64(3), m.Sequence)
+	require.False(t, m.Redelivered)
+
+	for range 2 {
+		require.Empty(t, r.publish(&official.PubMsg{ClientID: "me", Guid: "1", Subject: "foo"}))
+	}
+	s.kill()
+	for last := uint64(0); last < 5; {
+		m = r.next(sub)
+		require.True(t, m.Redelivered, "%d may have been seen", m.Sequence)
+		require.NotZero(t, m.RedeliveryCount)
+		r.ack(in.AckInbox, "foo", m.Sequence)
+		last = m.Sequence
+	}
+	require.Empty(t, r.publish(&official.PubMsg{ClientID: "me", Guid: "1", Subject: "foo"}))
+	m = r.next(sub)
+	require.Equal(t, uint64(6), m.Sequence)
+	require.False(t, m.Redelivered)
+
+	require.Eventually(t, func() bool { return slices.Contains(sequences(eager.all()), 6) }, patience, time.Millisecond)
+	seen := map[uint64]bool{}
+	for _, m := range eager.all() {
+		require.Equal(t, seen[m.Sequence], m.Redelivered && seen[m.Sequence], "%d came twice, not flagged", m.Sequence)
+		seen[m.Sequence] = true
+	}
+}

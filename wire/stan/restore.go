@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"leat.dev/leat/partition"
 	"leat.dev/leat/wire/stan/pb"
@@ -14,6 +15,7 @@ import (
 // join when somebody listens on their inboxes, so that what is pending is not
 // sent before clients have come back.
 func (f *Frontend) restore() error {
+	clean := f.takeMark()
 	for _, stored := range f.store.Sessions(sessionClient) {
 		var m pb.ClientInfo
 		if err := m.Decode(stored.Value); err != nil {
@@ -40,6 +42,9 @@ func (f *Frontend) restore() error {
 	}
 	if err := f.restoreSubscriptions(); err != nil {
 		return err
+	}
+	if !clean {
+		f.doubt()
 	}
 	// A crash between a subscription and its place leaves a place that nobody
 	// can come back to.
@@ -149,5 +154,50 @@ func (f *Frontend) closeConsumers() {
 			s.way.close()
 		}
 		g.op.Unlock()
+	}
+}
+
+// markStopped names the session that says that the front-end was closed in
+// order, so that every place is logged as it was.
+const markStopped = "stan stopped in order"
+
+// markTimeout bounds what Close waits for its mark. Without it the next start
+// is only more careful.
+const markTimeout = 2 * time.Second
+
+func (f *Frontend) markStopped() {
+	done := make(chan error, 1)
+	f.store.PutSession(sessionMark, markStopped, nil, func(err error) { done <- err })
+	timer := time.NewTimer(markTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		f.logged("note the orderly stop")(err)
+	case <-timer.C:
+	}
+}
+
+// takeMark tells whether the front-end was closed in order, and takes the mark
+// away: the next stop may be a crash.
+func (f *Frontend) takeMark() (clean bool) {
+	if _, clean = f.store.Session(sessionMark, markStopped); clean {
+		err := f.await(func(done func(error)) { f.store.DeleteSession(sessionMark, markStopped, done) })
+		f.logged("take the mark of the orderly stop")(err)
+	}
+	return clean
+}
+
+// doubtMax bounds how many messages are flagged because a crash makes it
+// uncertain whether they were sent before.
+const doubtMax = 64 << 10
+
+// doubt notes, after a crash, what may have been sent and is not logged as
+// sent: progress is logged a moment after it is made. Clients expect what they
+// may have seen to be flagged.
+func (f *Frontend) doubt() {
+	for _, g := range f.groups.all() {
+		if len(g.members) > 0 {
+			g.doubtTo = min(g.channel.Last(), g.place.LastSent()+doubtMax)
+		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"math"
-	"time"
 
 	"leat.dev/leat/partition"
 	"leat.dev/leat/partition/cursor"
@@ -15,7 +14,7 @@ import (
 
 // takeSubscribe is _STAN.sub.<cluster>.
 func (f *Frontend) takeSubscribe(s *source, m *wire.Msg) {
-	now := time.Now().UnixNano() // a time to start at is relative to it
+	now := f.opts.Now().UnixNano() // a time to start at is relative to it
 	b := s.barrier()
 	reply, data := string(m.Reply), bytes.Clone(m.Data)
 	var q pb.SubscriptionRequest

@@ -79,6 +79,9 @@ func (w *way) Deliver(run []consumer.Delivery) (full bool) {
 // send encodes one message; the stored value is copied once, by the outlet. It
 // returns false when nobody listens.
 func (w *way) send(r *record.Record, count uint32) bool {
+	if count == 0 && r.Offset <= w.s.g.doubtTo {
+		count = 1
+	}
 	m := pb.MsgProto{
 		Sequence: uint64(r.Offset), Subject: w.name, Reply: replyOf(r), Timestamp: r.Time,
 		Redelivered: count > 0, RedeliveryCount: count,
@@ -106,7 +109,7 @@ func (w *way) lose(run []consumer.Delivery) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.lost) == 0 {
-		w.lostAt = time.Now()
+		w.lostAt = w.s.f.opts.Now()
 	}
 	for i := range run {
 		o, count := run[i].Offset, run[i].Count
@@ -143,7 +146,7 @@ func (w *way) returned() bool {
 	w.mu.Lock()
 	lost := w.lost
 	w.lost = nil
-	fresh := time.Since(w.lostAt) < time.Duration(w.s.ackWaitSecs)*time.Second
+	fresh := w.s.f.opts.Now().Sub(w.lostAt) < time.Duration(w.s.ackWaitSecs)*time.Second
 	w.mu.Unlock()
 	if fresh {
 		for i := range lost {
