@@ -20,7 +20,7 @@ type counter struct {
 	want   int64
 	done   chan struct{}
 	outlet wire.Outlet // for acknowledgements; nil: none
-	inbox  *[]byte
+	inbox  *atomic.Pointer[[]byte]
 	ack    []byte
 }
 
@@ -34,7 +34,7 @@ func (c *counter) Msg(m *wire.Msg) {
 		}
 		a := pb.Ack{Subject: p.Subject, Sequence: p.Sequence}
 		c.ack = a.Append(c.ack[:0])
-		c.outlet.Send(*c.inbox, nil, nil, c.ack, nil)
+		c.outlet.Send(*c.inbox.Load(), nil, nil, c.ack, nil)
 	}
 	if c.n.Add(1)%c.want == 0 {
 		c.done <- struct{}{}
@@ -68,8 +68,8 @@ func TestMessageAllocatesNothing(t *testing.T) {
 	sub, err := bus.Subscribe("_STAN.acks.test", acks)
 	require.NoError(t, err)
 	defer sub.Close()
-	inbox := []byte(nil)
-	got := &counter{n: &atomic.Int64{}, want: run, done: make(chan struct{}, 1), outlet: bus.Outlet(), inbox: &inbox}
+	inbox := &atomic.Pointer[[]byte]{}
+	got := &counter{n: &atomic.Int64{}, want: run, done: make(chan struct{}, 1), outlet: bus.Outlet(), inbox: inbox}
 	defer got.outlet.Close()
 	sub, err = bus.Subscribe("deliver.here", got)
 	require.NoError(t, err)
@@ -77,7 +77,8 @@ func TestMessageAllocatesNothing(t *testing.T) {
 	var a official.SubscriptionResponse
 	r.request(r.SubRequests, &official.SubscriptionRequest{ClientID: "me", Subject: "foo", Inbox: "deliver.here", MaxInFlight: 4096, AckWaitInSecs: 30}, &a)
 	require.Empty(t, a.Error)
-	inbox = []byte(a.AckInbox)
+	ackInbox := []byte(a.AckInbox)
+	inbox.Store(&ackInbox)
 
 	subject, reply := []byte("_STAN.pub.test-cluster.foo"), []byte("_STAN.acks.test")
 	msg := (&pb.PubMsg{
