@@ -36,6 +36,16 @@ type route struct {
 	plain      []destination
 	groups     [][]destination
 	reserved   bool // clients must not publish on it
+	// stem is how much of subject others must share to have the same receivers,
+	// up to and with its last dot; 0 when only the same subject has.
+	stem int
+}
+
+// fits tells whether the route is also that of another subject, which differs
+// in its last token at most.
+func (r *route) fits(subj []byte) bool {
+	return r.stem > 0 && len(subj) > r.stem && bytes.Equal(r.subject[:r.stem], subj[:r.stem]) &&
+		bytes.IndexByte(subj[r.stem:], '.') < 0
 }
 
 type destination struct {
@@ -49,6 +59,21 @@ type destination struct {
 // valid until the next one.
 func (c *courier) find(subj []byte) *route {
 	if r := c.last; r != nil && bytes.Equal(r.subject, subj) && r.generation == c.server.tree.Generation(r.family) {
+		return r
+	}
+	// Acknowledgements go to one inbox with a number behind it, each number once:
+	// a match for each would cost more than the message.
+	if r := &c.scratch; r.fits(subj) && r.generation == c.server.tree.Generation(r.family) {
+		r.subject = append(r.subject[:r.stem], subj[r.stem:]...)
+		for i := range r.plain {
+			r.plain[i].address(r.subject)
+		}
+		for _, g := range r.groups {
+			for i := range g {
+				g[i].address(r.subject)
+			}
+		}
+		c.last = r
 		return r
 	}
 	var slot **route
@@ -86,6 +111,10 @@ func (c *courier) lookUp(subj []byte, slot **route) *route {
 	r.subject = append(r.subject[:0], subj...)
 	r.family, r.generation = family, generation
 	r.reserved = isReserved(subj)
+	r.stem = 0
+	if !shared && matched.AnyLast {
+		r.stem = bytes.LastIndexByte(subj, '.') + 1
+	}
 	c.fill(r, matched)
 	if shared {
 		if c.destinations += r.width(); c.destinations > destinationsMax {
@@ -130,12 +159,18 @@ func (c *courier) destine(to []destination, subj []byte, subs []*subscription) [
 		d := &to[i]
 		d.sub = s
 		d.to = c.receiverOf(s)
-		if s.conn != nil {
-			d.head = append(append(append(d.head[:0], "HMSG "...), subj...), ' ')
-			d.head = append(append(d.head, s.sid...), ' ')
-		}
+		d.address(subj)
 	}
 	return to
+}
+
+// address makes the head for messages on subj.
+func (d *destination) address(subj []byte) {
+	if d.sub.conn == nil {
+		return
+	}
+	d.head = append(append(append(d.head[:0], "HMSG "...), subj...), ' ')
+	d.head = append(append(d.head, d.sub.sid...), ' ')
 }
 
 // receiverOf returns the courier's end for a subscription.

@@ -232,6 +232,7 @@ func (n *node[T]) match(s []byte, r *Result[T]) {
 				r.add(n.one)
 			}
 			if n.children != nil {
+				r.AnyLast = false
 				if c := n.children.byToken[string(s)]; c != nil {
 					r.add(c)
 				}

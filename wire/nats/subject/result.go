@@ -8,6 +8,10 @@ type Result[T comparable] struct {
 	// Of each group, one member gets it. Groups of one name that were
 	// subscribed through different patterns are one group here.
 	Groups []Group[T]
+	// AnyLast tells that a subject of more than one token with another last one
+	// in place of its own matches the same, for as long as the generation stays:
+	// on the way no literal last token was to be told from others. Replies go to such subjects, an inbox with a number behind it.
+	AnyLast bool
 }
 
 // A Group is the matching members of one queue group.
@@ -38,6 +42,7 @@ func (r *Result[T]) reset() {
 		r.Groups[i].Name = ""
 	}
 	r.Groups = r.Groups[:0]
+	r.AnyLast = true
 }
 
 // add appends what hangs on one node.
@@ -68,7 +73,7 @@ func (r *Result[T]) group(name string) *Group[T] {
 
 // clone returns a copy that shares no memory with r and is just large enough.
 func (r *Result[T]) clone() *Result[T] {
-	c := &Result[T]{}
+	c := &Result[T]{AnyLast: r.AnyLast}
 	if len(r.Plain) > 0 {
 		c.Plain = append(make([]T, 0, len(r.Plain)), r.Plain...)
 	}

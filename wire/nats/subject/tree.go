@@ -1,6 +1,7 @@
 package subject
 
 import (
+	"bytes"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -124,11 +125,15 @@ func (t *Tree[T]) Match(subject []byte, scratch *Result[T]) (r *Result[T], share
 	}
 	scratch.reset()
 	if hasEmptyToken(subject) {
+		scratch.AnyLast = false
 		return scratch, false
 	}
 	t.mu.RLock()
 	t.root.match(subject, scratch)
 	t.mu.RUnlock()
+	if bytes.IndexByte(subject, separator) < 0 {
+		scratch.AnyLast = false // its last token is its first, which says the family
+	}
 	if !t.cache.admits(hash) {
 		return scratch, false
 	}

@@ -130,6 +130,12 @@ func runOps(t testing.TB, ops []byte) {
 			want := show(list.match(s))
 			require.Equal(t, want, show(r), "subject %q", s)
 			require.Equal(t, want != "", tree.HasMatch([]byte(s)))
+			if r.AnyLast {
+				for _, last := range []string{"a", "bb", "new"} {
+					other := s[:strings.LastIndexByte(s, '.')+1] + last
+					require.Equal(t, want, show(list.match(other)), "%q, as for %q", other, s)
+				}
+			}
 			if shared {
 				kept[strconv.Itoa(i)+" "+want] = r
 			}
