@@ -182,3 +182,22 @@ func validClientID(id []byte) bool {
 	}
 	return len(id) > 0
 }
+
+// inboxBytesMax bounds the subjects that clients want to be reached at.
+const inboxBytesMax = 1024
+
+// validInbox tells whether a subject that a client gave can be sent to: a
+// literal one. Anything else could break the line that it becomes a part of.
+func validInbox(subject []byte) bool {
+	if len(subject) == 0 || len(subject) > inboxBytesMax {
+		return false
+	}
+	before := byte('.')
+	for _, c := range subject {
+		if c <= ' ' || c == 0x7f || c == '*' || c == '>' || (c == '.' && before == '.') {
+			return false
+		}
+		before = c
+	}
+	return before != '.'
+}

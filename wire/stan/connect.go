@@ -21,7 +21,7 @@ const (
 func (f *Frontend) takeConnect(_ *source, m *wire.Msg) {
 	var q pb.ConnectRequest
 	reply := string(m.Reply)
-	if err := q.Decode(m.Data); err != nil || len(q.HeartbeatInbox) == 0 || len(m.Data) > requestBytesMax {
+	if err := q.Decode(m.Data); err != nil || !validInbox(q.HeartbeatInbox) || len(m.Data) > requestBytesMax {
 		f.refuseConnect(reply, errInvalidConnReq)
 		return
 	}

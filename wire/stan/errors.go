@@ -52,6 +52,7 @@ func caseConflict(name, other string) error {
 // matches counts.
 func storeErrors() []struct{ store, told error } {
 	return []struct{ store, told error }{
+		{errShutdown, errShutdown},
 		{partition.ErrNoChannel, errChannelDeleted},
 		{partition.ErrNotLeader, errNotLeader},
 		{partition.ErrUnknownOutcome, errLost},

@@ -3,6 +3,7 @@ package stan_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +190,7 @@ func TestErrorTexts(t *testing.T) {
 	}{
 		{"connect garbage", bytesTo("_STAN.discover.test-cluster", &cr, func() string { return cr.Error }), "stan: invalid connection request"},
 		{"connect without inbox", connect(official.ConnectRequest{ClientID: "x"}), "stan: invalid connection request"},
+		{"connect with a broken inbox", connect(official.ConnectRequest{ClientID: "x", HeartbeatInbox: "a\r\nPING"}), "stan: invalid connection request"},
 		{"connect without id", connect(official.ConnectRequest{HeartbeatInbox: "i"}), badID},
 		{"connect with a dot", connect(official.ConnectRequest{ClientID: "a.b", HeartbeatInbox: "i"}), badID},
 		{"connect with a long id", connect(official.ConnectRequest{ClientID: strings.Repeat("a", 2000), HeartbeatInbox: "i"}), badID},
@@ -214,6 +216,7 @@ func TestErrorTexts(t *testing.T) {
 		{"subscribe from nowhere", sub(official.SubscriptionRequest{ClientID: "?", AckWaitInSecs: 1, MaxInFlight: 1, StartPosition: 5}), "stan: invalid start position"},
 		{"subscribe to nothing", sub(official.SubscriptionRequest{ClientID: "?", AckWaitInSecs: 1, MaxInFlight: 1, Inbox: "i"}), "stan: invalid subject"},
 		{"subscribe to a wildcard", sub(official.SubscriptionRequest{ClientID: "?", AckWaitInSecs: 1, MaxInFlight: 1, Inbox: "i", Subject: "foo.>"}), "stan: invalid subject"},
+		{"subscribe with a broken inbox", sub(official.SubscriptionRequest{ClientID: "?", AckWaitInSecs: 1, MaxInFlight: 1, Inbox: "a b", Subject: "foo"}), "stan: invalid subscription request"},
 		{"subscribe by nobody", sub(official.SubscriptionRequest{ClientID: "?", AckWaitInSecs: 1, MaxInFlight: 1, Inbox: "i", Subject: "foo"}), "stan: unknown clientID"},
 		{
 			"subscribe in other case", sub(official.SubscriptionRequest{ClientID: "me", AckWaitInSecs: 1, MaxInFlight: 1, Inbox: "i", Subject: "fOO"}),
@@ -399,4 +402,49 @@ func TestSubscribeOrder(t *testing.T) {
 	}, patience, 5*time.Millisecond)
 	_, err = all.NextMsg(10 * time.Millisecond)
 	require.True(t, errors.Is(err, nats.ErrTimeout))
+}
+
+// Aim: no message can bring the server down or hold it up. Method: requests of
+// all kinds with bytes changed at random, to all subjects; then it serves as
+// before.
+func TestMutatedRequests(t *testing.T) {
+	s := start(t, stan.Options{ChannelsMax: -1})
+	r := s.dial()
+	require.Empty(t, r.hello("me", 1))
+	sub, a := r.subscribe(&official.SubscriptionRequest{Subject: "foo"})
+	rng := rand.New(rand.NewPCG(1, 2))
+	seeds := []message{
+		&official.ConnectRequest{ClientID: "you", HeartbeatInbox: "in.box", Protocol: 1, ConnID: []byte("c"), PingInterval: 1, PingMaxOut: 3},
+		&official.PubMsg{ClientID: "you", Guid: "g", Subject: "bar", Reply: "r", Data: []byte("data")},
+		&official.SubscriptionRequest{
+			ClientID: "you", Subject: "bar", QGroup: "g", Inbox: "in.box", MaxInFlight: 1, AckWaitInSecs: 1, DurableName: "d",
+			StartPosition: official.StartPosition_SequenceStart, StartSequence: 7, StartTimeDelta: 9,
+		},
+		&official.UnsubscribeRequest{ClientID: "you", Subject: "bar", Inbox: "in.box"},
+		&official.CloseRequest{ClientID: "you"},
+		&official.Ack{Subject: "foo", Sequence: 1},
+		&official.Ping{ConnID: []byte("c")},
+	}
+	subjects := []string{
+		"_STAN.discover.test-cluster", r.PingRequests, r.PubPrefix + ".bar", r.SubRequests, r.UnsubRequests, r.SubCloseRequests,
+		r.CloseRequests, a.AckInbox, "_INBOX.test-cluster-hb.x.1",
+	}
+	for range 20_000 {
+		data, err := seeds[rng.IntN(len(seeds))].Marshal()
+		require.NoError(t, err)
+		for range rng.IntN(4) {
+			data[rng.IntN(len(data))] = byte(rng.Uint32())
+		}
+		if rng.IntN(8) == 0 {
+			data = data[:rng.IntN(len(data))]
+		}
+		require.NoError(t, r.nc.PublishRequest(subjects[rng.IntN(len(subjects))], "nowhere", data))
+	}
+	require.Empty(t, r.publish(&official.PubMsg{ClientID: "me", Guid: "1", Subject: "foo"}))
+	require.Equal(t, uint64(1), r.next(sub).Sequence)
+	s.kill()
+	require.Eventually(t, func() bool {
+		m, err := r.nc.Request(r.PingRequests, append([]byte{0x0a, byte(len("conn-me" + r.hb))}, "conn-me"+r.hb...), time.Second)
+		return err == nil && len(m.Data) == 0
+	}, patience, 10*time.Millisecond)
 }

@@ -49,8 +49,10 @@ func checkSubscribe(q *pb.SubscriptionRequest) error {
 		return errInvalidMaxInflight
 	case q.StartPosition < pb.NewOnly || q.StartPosition > pb.First:
 		return errInvalidStart
-	case partition.ValidateName(string(q.Subject)) != nil || len(q.Inbox) == 0:
+	case partition.ValidateName(string(q.Subject)) != nil:
 		return errInvalidSubject
+	case !validInbox(q.Inbox):
+		return errInvalidSubReq
 	}
 	return nil
 }
