@@ -55,13 +55,17 @@ func newEncoder(p *plan) encoder {
 	if e.meta == "" {
 		e.meta = MetaHeaders
 	}
-	e.head = append(e.head, headerLine+"\r\n"+HeaderChannel+": "+p.channel.Name()+"\r\n"+HeaderOffset+": "...)
-	if p.Window > 0 || e.meta == MetaReply {
-		e.reply = append(e.reply, Prefix+"ACK."+formatReplay(p.id)+"."...)
+	e.init(p.channel.Name(), p.id, p.Window > 0)
+	return e
+}
+
+func (e *encoder) init(channel string, replay uint64, acked bool) {
+	e.head = append(e.head, headerLine+"\r\n"+HeaderChannel+": "+channel+"\r\n"+HeaderOffset+": "...)
+	if acked || e.meta == MetaReply {
+		e.reply = append(e.reply, Prefix+"ACK."+formatReplay(replay)+"."...)
 		e.fixed = len(e.reply)
 		e.timed = e.meta == MetaReply
 	}
-	return e
 }
 
 // encode sets header and reply to what the record is delivered with.

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -82,6 +83,12 @@ func (f From) resolve(now time.Time, c *partition.Channel) (record.Offset, error
 	at, err := parseTime(text, now)
 	if err != nil || c == nil {
 		return 1, err
+	}
+	switch { // nanoseconds since 1970 go from 1678 to 2262
+	case at.Before(time.Unix(0, math.MinInt64)):
+		return c.First(), nil
+	case at.After(time.Unix(0, math.MaxInt64)):
+		return c.Last() + 1, nil
 	}
 	return c.OffsetAt(at.UnixNano())
 }
