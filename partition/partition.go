@@ -80,8 +80,8 @@ func (p *Partition) WatchChannels(notify func(Change)) (cancel func()) {
 // (one goroutine each) and Start, Replay, Close (the owner).
 type Partition struct {
 	opts       Options
-	proposer   Proposer
-	frameBytes int // ends the gathering of an entry
+	proposer   Proposer // set by Start, with mu held
+	frameBytes int      // ends the gathering of an entry
 	wg         sync.WaitGroup
 
 	// State that Apply writes. namesMu guards names against look-ups; byID and
@@ -155,7 +155,9 @@ func Open(o Options) (*Partition, error) {
 // Start begins to propose through the given proposer, whenever Lead says that
 // this node leads.
 func (p *Partition) Start(proposer Proposer) {
+	p.mu.Lock()
 	p.proposer = proposer
+	p.mu.Unlock()
 	p.wg.Add(1)
 	go p.proposeLoop()
 }

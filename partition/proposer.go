@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"leat.dev/leat/segment/record"
@@ -19,6 +20,13 @@ type Proposer interface {
 	// entry is logged under the term that Lead was called with last before the
 	// call, or not at all.
 	Propose(payload []byte, done func(index uint64, err error))
+}
+
+// Refuser is what a Proposer may be, too.
+type Refuser interface {
+	// Refusal says why nothing can be logged now although nothing is broken: an
+	// error that wraps ErrNoSpace or ErrNotLeader, or nil. It must not wait.
+	Refusal() error
 }
 
 // item is one thing in the proposer's queue: data, or an operation of the state
@@ -83,6 +91,15 @@ func (p *Partition) enqueue(it item) {
 		p.mu.Unlock()
 		it.finish(err)
 		return
+	}
+	if !p.leading {
+		if err := p.refusedLocked(); errors.Is(err, ErrNoSpace) {
+			// That may last; publishers should know at once.
+			p.mu.Unlock()
+			it.finish(err)
+			return
+		}
+		p.armRefusalLocked()
 	}
 	p.queue = append(p.queue, it)
 	p.queueBytes += it.bytes
@@ -266,17 +283,26 @@ func (f *flight) landed(_ uint64, err error) {
 	clear(f.items)
 	f.items, f.payload, f.ops = f.items[:0], f.payload[:0], f.ops[:0]
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.flights--
+	var refused []item
 	if err != nil && f.term == p.term {
 		// What was proposed after it is refused too, so what the proposer knows
 		// is wrong. Lead starts it over.
 		p.leading = false
+		if errors.Is(err, ErrNoSpace) {
+			refused = p.takeQueueLocked()
+		} else if len(p.queue) > 0 {
+			p.armRefusalLocked()
+		}
 	}
 	if cap(f.payload) <= flightKeepBytes {
 		p.idleFlights = append(p.idleFlights, f)
 	}
 	p.work.Signal()
+	p.mu.Unlock()
+	for i := range refused {
+		refused[i].finish(err)
+	}
 }
 
 // Lead is called when this node leads the partition under the given term and
@@ -285,6 +311,10 @@ func (p *Partition) Lead(term uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.term, p.leading = term, true
+	if p.refusal != nil {
+		p.refusal.Stop()
+		p.refusal = nil
+	}
 	p.work.Signal()
 }
 
@@ -294,25 +324,44 @@ func (p *Partition) Follow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.leading = false
-	term := p.term
-	if p.refusal != nil {
-		p.refusal.Stop()
+	if len(p.queue) > 0 {
+		p.armRefusalLocked()
 	}
-	p.refusal = time.AfterFunc(leaderWait, func() { p.refuse(term) })
 }
 
-// refuse answers what waits in the queue if there was no leader since term.
-func (p *Partition) refuse(term uint64) {
+// armRefusalLocked sees to it that what waits for a leader has an answer in the
+// end.
+func (p *Partition) armRefusalLocked() {
+	if p.refusal == nil {
+		p.refusal = time.AfterFunc(leaderWait, p.refuse)
+	}
+}
+
+// refuse answers what waits in the queue if there is still no leader.
+func (p *Partition) refuse() {
 	p.mu.Lock()
-	if p.leading || p.term != term || p.stopErr != nil {
+	p.refusal = nil
+	if p.leading || p.stopErr != nil {
 		p.mu.Unlock()
 		return
 	}
+	reason := p.refusedLocked()
 	items := p.takeQueueLocked()
 	p.mu.Unlock()
-	for i := range items {
-		items[i].finish(ErrNotLeader)
+	if reason == nil {
+		reason = ErrNotLeader
 	}
+	for i := range items {
+		items[i].finish(reason)
+	}
+}
+
+// refusedLocked is why nothing can be logged now, as far as the proposer knows.
+func (p *Partition) refusedLocked() error {
+	if r, ok := p.proposer.(Refuser); ok {
+		return r.Refusal()
+	}
+	return nil
 }
 
 // Fail ends all writing for good with the given reason; reads go on. It is for

@@ -263,6 +263,14 @@ func (g *Group) Snapshot() error {
 	return fmt.Errorf("take snapshot of partition %d: %w", g.o.Partition, err)
 }
 
+// Refusal says why the log takes no entries now: ErrNoSpace or ErrRefused; or nil. It does not wait.
+func (g *Group) Refusal() error {
+	if refusal := g.refusal.Load(); refusal != nil {
+		return *refusal
+	}
+	return nil
+}
+
 // Status describes a group at some instant.
 type Status struct {
 	State    string // "follower", "candidate", "leader", "stopped"
@@ -288,9 +296,8 @@ func (g *Group) Status() Status {
 		First: g.o.Log.First(), Last: last, Commit: g.raft.CommitIndex(), Applied: g.o.Machine.Applied(),
 		Snapshot: g.snapshots.newest().index, Err: g.failure(),
 	}
-	if refusal := g.refusal.Load(); refusal != nil {
-		s.Refusal, s.Full = *refusal, errors.Is(*refusal, ErrNoSpace)
-	}
+	s.Refusal = g.Refusal()
+	s.Full = errors.Is(s.Refusal, ErrNoSpace)
 	switch g.raft.State() {
 	case raft.Follower:
 		s.State = "follower"
