@@ -42,6 +42,14 @@ func (p *proposer) Propose(payload []byte, done func(index uint64, err error)) {
 	p.group.Propose(payload, func(index uint64, err error) { done(index, proposalError(err)) })
 }
 
+// Refusal implements partition.Refuser.
+func (p *proposer) Refusal() error {
+	if err := p.group.Refusal(); err != nil {
+		return proposalError(err)
+	}
+	return nil
+}
+
 // proposalErrors says what an error of a proposal means to a publisher. The
 // first that matches counts; what matches none leaves the outcome unknown.
 var proposalErrors = []struct{ from, to error }{

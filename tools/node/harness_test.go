@@ -151,3 +151,19 @@ func (h *history) remember(t reporter, st *storage) {
 	h.floor[0][0] = to
 	h.mu.Unlock()
 }
+
+// cloneIndex copies the folder of an index as it is now.
+func cloneIndex(t *testing.T, from pebblevfs.FS) *pebblevfs.MemFS {
+	t.Helper()
+	to := pebblevfs.NewMem()
+	dir := "data/index"
+	require.NoError(t, to.MkdirAll(dir, 0o755))
+	names, err := from.List(dir)
+	require.NoError(t, err)
+	for _, name := range names {
+		if name != "LOCK" {
+			require.NoError(t, pebblevfs.CopyAcrossFS(from, dir+"/"+name, to, dir+"/"+name))
+		}
+	}
+	return to
+}
