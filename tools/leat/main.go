@@ -62,7 +62,7 @@ clients of one, but for "inspect", which reads a data directory offline.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newPublish(), newReplay(), newChannels(), newInspect())
+	root.AddCommand(newServe(), newPublish(), newReplay(), newChannels(), newInspect(), newBench())
 	return root
 }
 
