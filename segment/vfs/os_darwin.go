@@ -22,7 +22,7 @@ func (v *vecWriter) writeAt(bufs [][]byte, off int64) (written int64, err error)
 }
 
 // reserve leaves the allocation of blocks to the writing of zeros.
-func reserve(int, int64) error { return nil }
+func reserve(int, int64) (done bool, err error) { return false, nil }
 
 // syncData is Sync, which os does by F_FULLFSYNC: a plain fsync leaves the data in the drive's cache.
 func (f *osFile) syncData() error { return f.Sync() }

@@ -90,13 +90,14 @@ func (v *vecWriter) fill(bufs [][]byte, skip int) {
 	}
 }
 
-// reserve allocates blocks. File systems that cannot are left to the writing of zeros.
-func reserve(fd int, sizeBytes int64) error {
-	err := ignoringEINTR(func() error { return unix.Fallocate(fd, 0, 0, sizeBytes) })
+// reserve allocates blocks, which read as zeros until they are written, and tells whether it did. Not every file system
+// can.
+func reserve(fd int, sizeBytes int64) (done bool, err error) {
+	err = ignoringEINTR(func() error { return unix.Fallocate(fd, 0, 0, sizeBytes) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }
 
 func (f *osFile) syncData() error {

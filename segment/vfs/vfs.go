@@ -59,9 +59,10 @@ type File interface {
 	// changes bufs, and it allocates nothing once warm. On error, the number of bytes written may be anything up to
 	// the total.
 	WriteVecAt(bufs [][]byte, off int64) (int64, error)
-	// Preallocate lets the file grow to sizeBytes and writes zeros into the new part, so that after a following Sync
-	// writes into it change no metadata. What the file holds already is kept. A full disk is an error here; after an
-	// error the file is of no use and should be removed.
+	// Preallocate lets the file grow to sizeBytes and takes the blocks for it, by fallocate where there is that, else by
+	// writing zeros, so that after a following Sync no write into it meets a full disk. The new part reads as zeros; what
+	// the file holds already is kept. A full disk is an error here; after an error the file is of no use and should be
+	// removed.
 	Preallocate(sizeBytes int64) error
 	// SyncData makes the written bytes and the size durable. See the package comment about its failure.
 	SyncData() error
