@@ -7,17 +7,30 @@ var (
 	Overlap       = overlap
 	CheckPattern  = checkPattern
 	EncodeHeaders = encodeHeaders
-	AppendEnding  = appendEnding
 	ErrBadRequest = errBadRequest
 )
+
+// Deliverer is the encoder of a replay.
+type Deliverer struct{ e encoder }
+
+// NewDeliverer makes one as a replay would that has the number 35.
+func NewDeliverer(meta Meta, window int, channel string) *Deliverer {
+	d := &Deliverer{encoder{meta: meta, time: -1}}
+	d.e.init(channel, 35, window > 0)
+	return d
+}
+
+// Encode encodes one record.
+func (d *Deliverer) Encode(r *record.Record, redelivered uint32) error {
+	return d.e.encode(r, redelivered)
+}
 
 // Deliver returns the header block and the reply subject that a record is
 // delivered with.
 func Deliver(meta Meta, window int, channel string, r *record.Record, redelivered uint32) (header, reply []byte, err error) {
-	e := encoder{meta: meta, time: -1}
-	e.init(channel, 35, window > 0)
-	err = e.encode(r, redelivered)
-	return e.header, e.reply, err
+	d := NewDeliverer(meta, window, channel)
+	err = d.Encode(r, redelivered)
+	return d.e.header, d.e.reply, err
 }
 
 // DecodeReplay reads a replay request as one that came from a client.

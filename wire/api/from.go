@@ -95,7 +95,7 @@ func (f From) resolve(now time.Time, c *partition.Channel) (record.Offset, error
 
 func parseTime(text string, now time.Time) (time.Time, error) {
 	if back, ok := strings.CutPrefix(text, "-"); ok {
-		if d, err := time.ParseDuration(back); err == nil {
+		if d, err := time.ParseDuration(back); err == nil && d >= 0 {
 			return now.Add(-d), nil
 		}
 	}

@@ -94,12 +94,13 @@ type shard struct {
 	done sync.WaitGroup
 
 	mu     sync.Mutex
-	refuse error         // proposals get it; guarded by mu
-	hold   chan struct{} // proposals wait for it; guarded by mu
+	refuse error  // proposals get it; guarded by mu
+	term   uint64 // guarded by mu
 }
 
 type proposal struct {
 	payload []byte
+	term    uint64
 	done    func(uint64, error)
 }
 
@@ -119,32 +120,48 @@ func openShard(t testing.TB, files *vfs.MemFS, ix *index.Partition, id uint32) *
 	}
 	s.done.Go(s.run)
 	s.part.Start(s)
-	s.part.Lead(1)
+	_, s.term = s.log.Last()
+	s.lead()
 	return s
 }
 
+// lead begins a term, as a group does when it has elected.
+func (s *shard) lead() {
+	s.mu.Lock()
+	s.term++
+	term := s.term
+	s.mu.Unlock()
+	s.part.Lead(term)
+}
+
 // Propose implements partition.Proposer.
-func (s *shard) Propose(payload []byte, done func(uint64, error)) { s.work <- proposal{payload, done} }
+func (s *shard) Propose(payload []byte, done func(uint64, error)) {
+	s.mu.Lock()
+	term := s.term
+	s.mu.Unlock()
+	s.work <- proposal{payload, term, done}
+}
 
 func (s *shard) run() {
 	for p := range s.work {
 		s.mu.Lock()
-		refuse, hold := s.refuse, s.hold
+		err, term := s.refuse, s.term
 		s.mu.Unlock()
-		if hold != nil {
-			<-hold
-		}
-		last, _ := s.log.Last()
-		e := segment.Entry{Index: last + 1, Term: 1, Type: record.FrameData, Payload: p.payload}
-		if refuse == nil {
-			refuse = s.log.Append([]segment.Entry{e})
-		}
-		if refuse != nil {
-			p.done(0, refuse)
-			s.part.Lead(1)
+		if p.term != term {
+			p.done(0, partition.ErrNotLeader)
 			continue
 		}
-		s.part.Apply([]partition.Entry{{Index: e.Index, Term: 1, Payload: p.payload}})
+		last, _ := s.log.Last()
+		e := segment.Entry{Index: last + 1, Term: term, Type: record.FrameData, Payload: p.payload}
+		if err == nil {
+			err = s.log.Append([]segment.Entry{e})
+		}
+		if err != nil {
+			p.done(0, err)
+			s.lead()
+			continue
+		}
+		s.part.Apply([]partition.Entry{{Index: e.Index, Term: term, Payload: p.payload}})
 		p.done(e.Index, nil)
 	}
 }
@@ -307,3 +324,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 
 // full is what a log on a full disk answers.
 func full() error { return fmt.Errorf("%w: quota", partition.ErrNoSpace) }
+
+func (n *node) channel(name string) (*partition.Channel, bool) {
+	return n.shards[partition.Route(name, shardCount)].part.Channel(name)
+}

@@ -26,7 +26,7 @@ func checkPattern(p string) error {
 	}
 	for _, reserved := range []string{"$LEAT.>", "$SYS.>", "$JS.>", "_STAN.>", "_INBOX.>"} {
 		if overlap(p, reserved) {
-			return fmt.Errorf("%w: subject %q takes in %s, which is not for channels", partition.ErrConfig, p, reserved)
+			return fmt.Errorf("%w: subject %q takes in %s, which is not for channels: let it begin with a name of your own", partition.ErrConfig, p, reserved)
 		}
 	}
 	return nil
