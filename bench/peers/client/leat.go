@@ -69,9 +69,10 @@ func (leat) Replays() []replayer {
 // leatError begins an answer that refuses. No record of a workload begins so.
 var leatError = []byte(`{"error":`)
 
-// leatReplayBody asks for count records from the first on.
+// leatReplayBody asks for count records from the first on, with offset and time
+// in the reply subject, where JetStream has them, too.
 func leatReplayBody(count uint64) ([]byte, error) {
-	return json.Marshal(map[string]any{"from": 1, "count": count})
+	return json.Marshal(map[string]any{"from": 1, "count": count, "meta": "reply"})
 }
 
 func leatRead(ctx context.Context, url string, count uint64, each func([]byte) error) error {
