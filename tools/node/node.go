@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"leat.dev/leat/partition"
+	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/vfs"
 	"leat.dev/leat/wire/admin"
 	"leat.dev/leat/wire/api"
@@ -94,10 +96,36 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Dir == "":
 		return errors.New("node: Options need a Dir")
+	case !validID(o.ClusterID, clusterIDBytesMax, ""):
+		// Before it is written into a fresh directory for good.
+		return fmt.Errorf("node: cluster ID %q: want at most %d letters, digits, '-' and '_'", o.ClusterID, clusterIDBytesMax)
+	case !validID(o.NodeID, nodeIDBytesMax, ".:"):
+		return fmt.Errorf("node: node ID %q: want at most %d letters, digits, '-', '_', '.' and ':'", o.NodeID, nodeIDBytesMax)
+	case o.SegmentBytes != 0 && (o.SegmentBytes < segment.SegmentBytesMin || o.SegmentBytes > segment.SegmentBytesMax || o.SegmentBytes%4096 != 0):
+		return fmt.Errorf("node: segments of %d bytes, want a multiple of 4096 from %d to %d",
+			o.SegmentBytes, segment.SegmentBytesMin, segment.SegmentBytesMax)
 	case o.Partitions < 0 || o.Partitions > partitionsMax:
 		return fmt.Errorf("node: %d partitions, want 1 to %d", o.Partitions, partitionsMax)
 	}
 	return nil
+}
+
+// Limits of what NODE says for good.
+const (
+	clusterIDBytesMax = segment.ClusterIDBytesMax
+	nodeIDBytesMax    = 64
+)
+
+// validID tells whether an ID is left open, or can be part of subjects and file
+// headers.
+func validID(id string, bytesMax int, more string) bool {
+	for i := range len(id) {
+		c := id[i]
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '_' && strings.IndexByte(more, c) < 0 {
+			return false
+		}
+	}
+	return len(id) <= bytesMax
 }
 
 // Node is a running storage node. Its methods may be called at once.
@@ -180,12 +208,22 @@ func (n *Node) serve() (err error) {
 	return nil
 }
 
+// closeGrace is how long Close lets publishes that wait be stored. What waits
+// longer is refused.
+const closeGrace = 2 * time.Second
+
 // Close stops the node: clients are cut off after what is queued for them is
 // written, what was acknowledged is on disk.
 func (n *Node) Close() error {
 	var errs []error
 	if n.admin != nil {
 		errs = append(errs, n.admin.Close())
+	}
+	if n.storage != nil {
+		// The front-ends wait for what was given to the partitions, which on a
+		// slow disk is a lot.
+		impatience := time.AfterFunc(closeGrace, n.storage.refuse)
+		defer impatience.Stop()
 	}
 	if n.stan != nil {
 		n.stan.Close()

@@ -197,3 +197,30 @@ func TestUnusableDirectory(t *testing.T) {
 	_, err = Open(Options{Dir: closed, Listen: "127.0.0.1:0"})
 	require.ErrorIs(t, err, fs.ErrPermission)
 }
+
+// Aim: options that a node cannot keep for good leave no directory behind that
+// says so. Method: open with each; nothing must be made, so that the right ones
+// open then.
+func TestOptionsBeforeDirectory(t *testing.T) {
+	d := newDisk()
+	for name, set := range map[string]func(*Options){
+		"cluster ID with a space": func(o *Options) { o.ClusterID = "my cluster" },
+		"cluster ID with a dot":   func(o *Options) { o.ClusterID = "my.cluster" },
+		"cluster ID too long":     func(o *Options) { o.ClusterID = strings.Repeat("x", 65) },
+		"node ID with a newline":  func(o *Options) { o.NodeID = "a\nb" },
+		"node ID too long":        func(o *Options) { o.NodeID = strings.Repeat("x", 65) },
+		"too many partitions":     func(o *Options) { o.Partitions = 257 },
+		"segments too small":      func(o *Options) { o.SegmentBytes = 4096 },
+		"odd segments":            func(o *Options) { o.SegmentBytes = 1<<20 + 1 },
+		"no directory":            func(o *Options) { o.Dir = "" },
+	} {
+		o := d.options()
+		set(&o)
+		_, err := Open(o)
+		require.ErrorContains(t, err, "node: ", name)
+		names, err := d.files.List("/")
+		require.NoError(t, err)
+		require.Empty(t, names, name)
+	}
+	d.node(t)
+}

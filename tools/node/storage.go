@@ -251,13 +251,20 @@ func (s *storage) health() error {
 	return s.index.Err()
 }
 
-func (s *storage) close() error {
-	var errs []error
+// refuse answers all that waits in the partitions' queues, and all that comes.
+func (s *storage) refuse() {
 	for _, sh := range s.shards {
-		// The group first: after it nothing is applied any more.
 		if sh.part != nil {
 			sh.part.Fail(partition.ErrClosed)
 		}
+	}
+}
+
+func (s *storage) close() error {
+	var errs []error
+	s.refuse() // all at once, so that nobody waits in a queue meanwhile
+	for _, sh := range s.shards {
+		// The group first: after it nothing is applied any more.
 		if sh.group != nil {
 			errs = append(errs, sh.group.Close())
 		}
