@@ -150,9 +150,15 @@ func (p *publisher) run(ctx context.Context, span Span, raw bool) (n uint64, too
 		fail(err)
 	}
 	<-sent
-	if err == nil {
-		err = p.win.drain(ctx)
+	// Also after an interrupt: a publish that the node has not taken yet would
+	// make the channel anew once it is deleted.
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
+	defer cancel()
+	if err != nil {
+		drain, cancel = context.WithTimeout(drain, interruptedMax)
+		defer cancel()
 	}
+	err = errors.Join(err, p.win.drain(drain))
 	finish()
 	return n, took, err
 }
@@ -231,6 +237,9 @@ func (p *publisher) sendNATS(ctx context.Context, nc *nats.Conn) error {
 	}
 	return nil
 }
+
+// interruptedMax bounds the wait for answers after an interrupt or a failure.
+const interruptedMax = 3 * time.Second
 
 // writeBytes is how much is laid out for one write.
 const writeBytes = 64 << 10

@@ -247,14 +247,14 @@ func (d *dumper) frame(at, footer int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	payload, padding := body[:payloadBytes], body[payloadBytes:]
+	payload, end := body[:payloadBytes], body[payloadBytes:]
 	if typ == record.FrameData {
 		d.batches(at+head, payload)
 	} else {
 		d.blob(at+head, payload, "payload")
 	}
-	if len(padding) > 0 {
-		d.row(at+head+payloadBytes, padding, "padding", "")
+	if len(end) > 0 {
+		d.row(at+head+payloadBytes, end, "end", "")
 	}
 	return frameBytes, nil
 }

@@ -61,7 +61,9 @@ func frameHeaderLayout() []field {
 		{"syncedThrough", 8, kindNumber},
 		{"commitHint", 8, kindNumber},
 		{"batches", 4, kindNumber},
-		{"zero", 12, kindZero},
+		{"zeroSectors", 4, kindNumber},
+		{"zero", 4, kindZero},
+		{"endMark", 4, kindText},
 	}
 }
 
