@@ -7,6 +7,7 @@ import (
 	"time"
 
 	streaming "github.com/nats-io/stan.go"
+	official "github.com/nats-io/stan.go/pb"
 	"github.com/stretchr/testify/require"
 
 	"leat.dev/leat/wire/stan"
@@ -77,4 +78,31 @@ func TestPublishAsync(t *testing.T) {
 	}
 	wg.Wait()
 	require.Len(t, seen, n)
+}
+
+// Aim: acknowledgements that are themselves stored, because a client's reply
+// subject is a channel's, stop nobody, even when the store is full of them.
+// Method: large messages from several connections, more than the queue of a
+// partition holds, with the same channel for a reply subject.
+func TestAcksThatAreStored(t *testing.T) {
+	s := start(t, stan.Options{})
+	r := s.dial()
+	require.Empty(t, r.hello("me", 0))
+	const conns, each = 5, 60
+	data, err := (&official.PubMsg{ClientID: "me", Guid: "g", Subject: "foo", Data: make([]byte, 900<<10)}).Marshal()
+	require.NoError(t, err)
+	var wait sync.WaitGroup
+	for range conns {
+		nc := s.nats("publisher")
+		wait.Go(func() {
+			for range each {
+				_ = nc.PublishRequest(r.PubPrefix+".foo", "$LEAT.PUB.foo", data)
+			}
+			_ = nc.FlushTimeout(patience)
+		})
+	}
+	wait.Wait()
+	c, ok := s.node.Store().Channel("foo")
+	require.True(t, ok)
+	require.Eventually(t, func() bool { return c.Last() == 2*conns*each }, patience, 10*time.Millisecond, "stored: %d", c.Last())
 }

@@ -27,8 +27,9 @@ type subjects struct {
 }
 
 // Frontend serves NATS Streaming clients. Its goroutines are the heartbeat
-// loop, the interest loop, the consumers of subscriptions, and one for each
-// client that has requests under way; Close ends them.
+// loop, the interest loop, an acker for each partition, the consumers of
+// subscriptions, and one for each client that has requests under way; Close
+// ends them.
 type Frontend struct {
 	opts     Options
 	bus      wire.Bus
@@ -90,7 +91,7 @@ func Open(o Options) (*Frontend, error) {
 	f.groups.init()
 	f.interest.init(f)
 	for range o.Store.Partitions() {
-		f.ackers = append(f.ackers, &acker{outlet: o.Bus.Outlet()})
+		f.ackers = append(f.ackers, newAcker(o.Bus))
 	}
 	for _, p := range o.Store.Partitions() {
 		f.cancels = append(f.cancels, p.WatchChannels(f.channelChanged))

@@ -42,7 +42,7 @@ func (s *server) open() {
 	s.t.Helper()
 	n, err := node.Open(node.Options{
 		Dir: "data", Listen: s.addr, Partitions: 2, Files: s.files, IndexFiles: s.indexFiles, STAN: s.opts,
-		SegmentBytes: 1 << 20,
+		SegmentBytes: 4 << 20,
 	})
 	require.NoError(s.t, err)
 	s.node, s.addr = n, n.Addr()

@@ -18,12 +18,13 @@ const HeaderReply = "Stan-Reply"
 // pending is an Append being filled, with what its acknowledgements need.
 type pending struct {
 	s      *source
-	append *partition.Append
+	append *partition.Append // nil once it is done
 	// replies and guids of the messages, back to back; ends has, for each
 	// message, where its reply ends and where its guid ends.
 	arena    []byte
 	ends     []int
-	done     func(*partition.Append) // acknowledge, bound once
+	done     func(*partition.Append) // outcome, bound once
+	err      error                   // the outcome
 	barriers []*barrier              // guarded by source.mu
 }
 
@@ -100,7 +101,13 @@ func (s *source) add(c *partition.Channel, m *pb.PubMsg, reply []byte) error {
 		r.Headers = s.headers
 	}
 	p := s.pendingFor(c)
-	if err := p.append.Add(&r, nil); err != nil {
+	err := p.append.Add(&r, nil)
+	if errors.Is(err, partition.ErrTooLarge) && p.append.Count() > 0 {
+		s.flushPublishes() // it may fit alone
+		p = s.pendingFor(c)
+		err = p.append.Add(&r, nil)
+	}
+	if err != nil {
 		return err
 	}
 	p.arena = append(p.arena, reply...)
@@ -121,7 +128,7 @@ func (s *source) pendingFor(c *partition.Channel) *pending {
 	}
 	p := s.f.pendings.Get().(*pending)
 	if p.done == nil {
-		p.done = p.acknowledge
+		p.done = p.outcome
 	}
 	p.s = s
 	p.append = c.NewAppend()
@@ -134,25 +141,22 @@ func (s *source) flushPublishes() {
 	for i, p := range s.open {
 		s.open[i] = nil
 		s.launched(p)
-		p.append.Channel().Append(p.append)
+		c := p.append.Channel()
+		s.f.ackers[c.Partition().ID()].expect(len(p.arena), s.id == 0)
+		c.Append(p.append)
 	}
 	s.open = s.open[:0]
 }
 
-// acknowledge answers every publisher of the Append.
-func (p *pending) acknowledge(a *partition.Append) {
-	s := p.s
+// outcome is called when what becomes of the Append is known, by a goroutine
+// that must not be held up.
+func (p *pending) outcome(a *partition.Append) {
 	c := a.Channel()
-	s.f.ackers[c.Partition().ID()].acknowledge(p, a.Err)
+	p.err, p.append = a.Err, nil
 	if a.Err != nil {
-		s.f.channels.unmade(c)
+		p.s.f.channels.unmade(c)
 	}
-	s.landed(p)
-	p.s, p.append = nil, nil
-	p.arena, p.ends = p.arena[:0], p.ends[:0]
-	if cap(p.arena) <= pendingKeepBytes {
-		s.f.pendings.Put(p)
-	}
+	p.s.f.ackers[c.Partition().ID()].take(p)
 }
 
 // pendingKeepBytes bounds what an idle pending holds on to.
@@ -160,43 +164,14 @@ const pendingKeepBytes = 1 << 20
 
 func newPendings() *sync.Pool { return &sync.Pool{New: func() any { return &pending{} }} }
 
-// acker writes the acknowledgements of one partition. Appends of a partition
-// are done one after the other, so its lock is hardly ever waited for.
-type acker struct {
-	mu     sync.Mutex
-	outlet wire.Outlet // guarded by mu; nil after close
-	body   []byte      // guarded by mu
-}
-
-func (k *acker) acknowledge(p *pending, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.outlet == nil {
-		return
+func (p *pending) recycle() {
+	keep := cap(p.arena)+8*cap(p.ends) <= pendingKeepBytes
+	*p = pending{s: p.s, arena: p.arena[:0], ends: p.ends[:0], done: p.done, barriers: p.barriers}
+	pool := p.s.f.pendings
+	p.s = nil
+	if keep {
+		pool.Put(p)
 	}
-	ack := pb.PubAck{}
-	if err != nil {
-		ack.Error = []byte(told(err).Error())
-	}
-	start := 0
-	for i := 0; i < len(p.ends); i += 2 {
-		reply, guid := p.arena[start:p.ends[i]], p.arena[p.ends[i]:p.ends[i+1]]
-		start = p.ends[i+1]
-		if len(reply) == 0 {
-			continue
-		}
-		ack.GUID = guid
-		k.body = ack.Append(k.body[:0])
-		k.outlet.Send(reply, nil, nil, k.body, nil)
-	}
-	k.outlet.Flush()
-}
-
-func (k *acker) close() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.outlet.Close()
-	k.outlet = nil
 }
 
 // refusePublish answers a message that was not stored.
