@@ -221,14 +221,14 @@ func (f *Frontend) refuse(m *wire.Msg, channel string, err error) {
 }
 
 func appendRefusal(dst []byte, channel string, err error) []byte {
-	body, encodeErr := json.Marshal(struct {
+	dst, encodeErr := appendJSON(dst, struct {
 		Error  *Error `json:"error"`
 		Stream string `json:"stream,omitempty"`
 	}{wireError(err), channel})
 	if encodeErr != nil {
 		panic(fmt.Sprintf("api: encode an error: %v", encodeErr)) // strings and numbers always encode
 	}
-	return append(dst, body...)
+	return dst
 }
 
 // appendJSONString appends s in quotes. Channel names hold nothing that JSON

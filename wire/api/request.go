@@ -100,7 +100,7 @@ func (f *Frontend) answer(r *request, answer any, err error) {
 			Error *Error `json:"error"`
 		}{wireError(err)}
 	}
-	body, encodeErr := json.Marshal(answer)
+	body, encodeErr := appendJSON(nil, answer)
 	if encodeErr != nil {
 		f.opts.Logger.Error("encode an answer", "subject", r.subject, "error", encodeErr)
 		return
@@ -112,6 +112,15 @@ func (f *Frontend) answer(r *request, answer any, err error) {
 	f.bus.Publish(r.reply, "", nil, body)
 }
 
+// appendJSON appends v as JSON that is not meant for HTML: '>' stays itself.
+func appendJSON(dst []byte, v any) ([]byte, error) {
+	b := bytes.NewBuffer(dst)
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
 // decode reads the request's JSON body into v; no body leaves v as it is. A
 // field that does not exist is an error: it is more often a slip than meant.
 func (r *request) decode(v any) error {
@@ -120,7 +129,9 @@ func (r *request) decode(v any) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(r.body))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := d.Decode(v); errors.Is(err, errBadRequest) {
+		return err
+	} else if err != nil {
 		return fmt.Errorf("%w: %w", errBadRequest, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
