@@ -1,7 +1,8 @@
 package node
 
-// Flags of the crash suite for the external tests.
+// Flags of the crash suite and the built program for the external tests.
 var (
-	Kills = kills
-	Seed  = seed
+	Kills   = kills
+	Seed    = seed
+	Program = program
 )

@@ -72,10 +72,10 @@ type program struct {
 func newProgram(t *testing.T) *program {
 	t.Helper()
 	dir := t.TempDir()
-	p := &program{binary: filepath.Join(dir, "leat"), dir: filepath.Join(dir, "data"), listen: freeAddr(t)}
+	binary, err := node.Program()
+	require.NoError(t, err)
+	p := &program{binary: binary, dir: filepath.Join(dir, "data"), listen: freeAddr(t)}
 	p.url = "nats://" + p.listen
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", p.binary, "../leat").CombinedOutput()
-	require.NoError(t, err, string(out))
 	t.Cleanup(func() {
 		if p.cmd != nil {
 			_ = p.cmd.Process.Kill()

@@ -1,7 +1,13 @@
 package node
 
 import (
+	"context"
 	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,4 +20,30 @@ var (
 	seed  = flag.Uint64("seed", 0, "seed of the crash suite; 0 takes a random one, which is printed")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// program is the real one, built once for all tests that run it, and the folder
+// that it is in.
+var (
+	program    = sync.OnceValues(build)
+	programDir string
+)
+
+func build() (name string, err error) {
+	if programDir, err = os.MkdirTemp("", "leat"); err != nil {
+		return "", err
+	}
+	name = filepath.Join(programDir, "leat")
+	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", name, "../leat").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return name, err
+}
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if programDir != "" {
+			_ = os.RemoveAll(programDir)
+		}
+		os.Exit(code)
+	}))
+}

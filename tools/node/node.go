@@ -27,6 +27,7 @@ const (
 	// DefaultDiskReserveBytes holds two memtables of the index and what else is
 	// small.
 	DefaultDiskReserveBytes = 64 << 20
+	diskReserveShare        = 16
 )
 
 // Options says what node to run. The zero value with Dir set is a useful one.
@@ -48,9 +49,9 @@ type Options struct {
 	// FlushDelay is how far the index may lag behind; package partition has the
 	// default.
 	FlushDelay time.Duration
-	// DiskReserveBytes is what new segments leave free on the disk, 64 MiB by
-	// default, so that a full disk refuses publishes before it stops the index.
-	// Negative leaves nothing.
+	// DiskReserveBytes is what new segments leave free on the disk, so that a
+	// full one refuses publishes before it stops the index. By default 64 MiB, or
+	// a sixteenth of the disk where that is less. Negative leaves nothing.
 	DiskReserveBytes int64
 	// NATS is passed on to the router; Addr and what the node knows better are
 	// set here.
@@ -73,9 +74,6 @@ type Options struct {
 func (o *Options) EnsureDefaults() {
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:4222"
-	}
-	if o.DiskReserveBytes == 0 {
-		o.DiskReserveBytes = DefaultDiskReserveBytes
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -17,6 +17,7 @@ import (
 type reserveFS struct {
 	vfs.FS
 	reserveBytes int64
+	share        int64 // the reserve is at most this part of the disk, as in 1/16; 0: any
 }
 
 // Create implements vfs.FS.
@@ -39,9 +40,13 @@ func (f *reserveFile) Preallocate(sizeBytes int64) error {
 	if err != nil {
 		return fmt.Errorf("look how full the disk is: %w", err)
 	}
-	if left := u.AvailableBytes - sizeBytes; left < f.fs.reserveBytes {
+	reserve := f.fs.reserveBytes
+	if f.fs.share > 0 {
+		reserve = min(reserve, u.TotalBytes/f.fs.share)
+	}
+	if left := u.AvailableBytes - sizeBytes; left < reserve {
 		return fmt.Errorf("preallocate %s: %d bytes would leave %d of the disk, and %d are kept free: %w",
-			f.Name(), sizeBytes, max(left, 0), f.fs.reserveBytes, syscall.ENOSPC)
+			f.Name(), sizeBytes, max(left, 0), reserve, syscall.ENOSPC)
 	}
 	return f.File.Preallocate(sizeBytes)
 }

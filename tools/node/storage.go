@@ -42,7 +42,10 @@ type shard struct {
 
 func openStorage(o *Options, reg *prometheus.Registry) (s *storage, err error) {
 	s = &storage{opts: o, files: o.Files}
-	if o.DiskReserveBytes > 0 {
+	switch {
+	case o.DiskReserveBytes == 0:
+		s.files = &reserveFS{FS: o.Files, reserveBytes: DefaultDiskReserveBytes, share: diskReserveShare}
+	case o.DiskReserveBytes > 0:
 		s.files = &reserveFS{FS: o.Files, reserveBytes: o.DiskReserveBytes}
 	}
 	defer func() {
