@@ -199,16 +199,14 @@ func (l *Log) writeEntries(entries []Entry, plans []entryPlan, batches []batchIn
 			Type: e.Type, PayloadBytes: uint32(len(e.Payload)), PayloadCRC: record.Checksum(e.Payload), Batches: uint32(plans[i].batches),
 			Index: e.Index, Term: e.Term, Time: e.Time, SyncedThrough: uint64(a.synced), CommitHint: e.CommitHint,
 		}
+		h.ZeroSectors = record.ZeroSectors(pos+record.FrameHeaderBytes, e.Payload)
 		h.Chain = record.NextChain(tip.Chain, &h)
 		tip = Tip{Index: e.Index, Term: e.Term, Chain: h.Chain}
 		head := a.headers[i*record.FrameHeaderBytes : (i+1)*record.FrameHeaderBytes]
 		record.PutFrameHeader(head, &h, record.Place{Partition: l.o.Partition, Segment: s.id, Position: pos})
 		a.vecs = append(a.vecs, head)
 		if len(e.Payload) > 0 {
-			a.vecs = append(a.vecs, e.Payload)
-		}
-		if pad := pad8(len(e.Payload)) - len(e.Payload); pad > 0 {
-			a.vecs = append(a.vecs, zeros[:pad])
+			a.vecs = append(a.vecs, e.Payload, record.EndBytes(len(e.Payload)))
 		}
 		pos += uint32(plans[i].frame)
 	}

@@ -13,7 +13,6 @@ const (
 	entriesPosition = headerBlockBytes + record.FrameHeaderBytes
 
 	populateBytes = 1 << 20 // one step ahead of a scan
-	sectorBytes   = 512     // what a power cut leaves whole (see package vfs)
 )
 
 // Tip identifies the end of a log: an entry and the chain over all entries up
@@ -227,7 +226,7 @@ func classifyTail(f *fileBytes, s *scan, part uint32, id record.SegmentID, prove
 		t.State, t.Err = TailCorrupt, bad
 	case t.CutBytes == 0:
 		t.State = TailClean
-	case missingSector(f.b, s.Stop, part, id):
+	case record.Unfinished(rest, record.Place{Partition: part, Segment: id, Position: s.Stop}):
 		t.State, t.Err = TailTorn, bad
 	default:
 		t.State, t.Err = TailUncertain, bad
@@ -253,23 +252,4 @@ func framesBehind(b []byte, pos uint32, part uint32, id record.SegmentID) (frame
 		}
 	}
 	return frames, synced
-}
-
-// missingSector says whether the frame at pos, or its header if that is not
-// whole, lacks a sector: then an append that was never synced explains it.
-func missingSector(b []byte, pos uint32, part uint32, id record.SegmentID) bool {
-	end := int64(pos) + record.FrameHeaderBytes
-	var h record.FrameHeader
-	if record.ParseFrameHeader(b[pos:], record.Place{Partition: part, Segment: id, Position: pos}, &h) == nil {
-		end = int64(pos) + int64(h.FrameBytes)
-	}
-	end = min(end, int64(len(b)))
-	for from := int64(pos); from < end; {
-		to := min(from/sectorBytes*sectorBytes+sectorBytes, end)
-		if allZero(b[from:to]) {
-			return true
-		}
-		from = to
-	}
-	return false
 }

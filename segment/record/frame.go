@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -10,8 +11,8 @@ import (
 // FrameHeaderBytes is the size of a frame's header.
 const FrameHeaderBytes = 96
 
-// A frame, 8-byte aligned in its file, is a header, the payload, and zero
-// padding to a multiple of 8:
+// A frame, 8-byte aligned in its file, is a header and, when there is a payload,
+// the payload and one to eight end bytes, up to a multiple of 8:
 //
 //	 0  u32  magic          "LFRM"
 //	 4  u32  headerCRC      CRC32C over bytes 8..95, seeded with (partition, segment, position)
@@ -28,10 +29,19 @@ const FrameHeaderBytes = 96
 //	64  u64  syncedThrough  file position known durable when this frame was written
 //	72  u64  commitHint     Raft index known committed when this frame was written
 //	80  u32  batches        batches in the payload of a data frame
-//	84       12 bytes zero
+//	84  u32  zeroSectors    sectors of the file in which the payload has only zeros
+//	88  u32  0
+//	92  u32  endMark        "LEND"
+//	96       payload ‖ 1 to 8 end bytes 0xe5; nothing when payloadBytes is 0
 //
-// segment, position (by the seed), syncedThrough and commitHint are local to a
-// replica; everything else, and the chain, is equal on all of them. The seed
+// endMark and end bytes are the last that a write of the frame gets to, and no
+// flip of one bit makes a byte of theirs zero: a frame that ends in a zero was
+// not written to its end. With zeroSectors, a sector that was not written is
+// told from one that holds zeros. So a write that stopped, at any byte, and one
+// of which sectors were lost are told from damage; see segment/FORMAT.md.
+//
+// segment, position (by the seed), syncedThrough, commitHint and zeroSectors are
+// local to a replica; everything else, and the chain, is equal on all of them. The seed
 // makes a frame that was read from another place than it was written to fail
 // its check. A sync marker repeats the index, term and chain of the frame before
 // it; it is not an entry of the log.
@@ -51,11 +61,22 @@ const (
 	offSyncedThrough = 64
 	offCommitHint    = 72
 	offBatches       = 80
-	offFrameReserved = 84
+	offZeroSectors   = 84
+	offFrameReserved = 88
+	offEndMark       = 92
 )
 
 // FrameMagic is "LFRM" read as a little-endian number.
 const FrameMagic uint32 = 'L' | 'F'<<8 | 'R'<<16 | 'M'<<24
+
+// SectorBytes is the smallest part of a file that a power cut leaves old or new
+// as a whole.
+const SectorBytes = 512
+
+const (
+	endMark uint32 = 'L' | 'E'<<8 | 'N'<<16 | 'D'<<24
+	endByte byte   = 0xe5
+)
 
 // FrameType says what a frame is to Raft.
 type FrameType uint16
@@ -102,6 +123,7 @@ type FrameHeader struct {
 	PayloadBytes  uint32
 	PayloadCRC    uint32
 	Batches       uint32
+	ZeroSectors   uint32
 	Index         uint64
 	Term          uint64
 	Chain         uint64
@@ -111,7 +133,54 @@ type FrameHeader struct {
 }
 
 // FrameBytes is the space that a frame with a payload of n bytes takes.
-func FrameBytes(n int) int { return FrameHeaderBytes + pad8(n) }
+func FrameBytes(n int) int {
+	if n == 0 {
+		return FrameHeaderBytes
+	}
+	return FrameHeaderBytes + pad8(n+1)
+}
+
+var endBytes = [8]byte{endByte, endByte, endByte, endByte, endByte, endByte, endByte, endByte}
+
+// EndBytes are what follows a payload of n bytes. They must not be changed.
+func EndBytes(n int) []byte { return endBytes[:FrameBytes(n)-FrameHeaderBytes-n] }
+
+// ZeroSectors counts the sectors of the file in which a payload that lies at pos
+// has bytes, all of them zero.
+func ZeroSectors(pos uint32, payload []byte) uint32 {
+	count := uint32(0)
+	for len(payload) > 0 {
+		part := payload[:min(int(SectorBytes-pos%SectorBytes), len(payload))]
+		if bytes.Equal(part, zeroSector[:len(part)]) {
+			count++
+		}
+		pos, payload = pos+uint32(len(part)), payload[len(part):]
+	}
+	return count
+}
+
+var zeroSector [SectorBytes]byte
+
+// Unfinished tells whether the frame at the front of src, at that place, is one
+// that a write has not finished: the write stopped before its end, or a sector of
+// it is missing. src must reach to the end of the file.
+func Unfinished(src []byte, at Place) bool {
+	if len(src) < FrameHeaderBytes {
+		return false
+	}
+	var h FrameHeader
+	if ParseFrameHeader(src, at, &h) != nil {
+		// No sector has a part of a header without a byte that is set.
+		return src[FrameHeaderBytes-1] == 0 || ZeroSectors(at.Position, src[:FrameHeaderBytes]) > 0
+	}
+	if int64(h.FrameBytes) > int64(len(src)) || h.PayloadBytes == 0 {
+		return false
+	}
+	body := src[FrameHeaderBytes:h.FrameBytes]
+	// The end bytes alone may lie in the last sector. None of theirs counts in a
+	// frame that is whole, and the last one is looked at.
+	return body[len(body)-1] == 0 || ZeroSectors(at.Position+FrameHeaderBytes, body[:h.PayloadBytes]) > h.ZeroSectors
+}
 
 // NextChain continues the chain over one more entry.
 func NextChain(prev uint64, h *FrameHeader) uint64 {
@@ -140,7 +209,9 @@ func headerChecksum(header []byte, at Place) uint32 {
 func PutFrameHeader(dst []byte, h *FrameHeader, at Place) {
 	_ = dst[FrameHeaderBytes-1]
 	le := binary.LittleEndian
-	clear(dst[offFrameReserved:FrameHeaderBytes])
+	le.PutUint32(dst[offZeroSectors:], h.ZeroSectors)
+	clear(dst[offFrameReserved:offEndMark])
+	le.PutUint32(dst[offEndMark:], endMark)
 	le.PutUint32(dst[offFrameMagic:], FrameMagic)
 	le.PutUint32(dst[offFrameBytes:], uint32(FrameBytes(int(h.PayloadBytes))))
 	le.PutUint32(dst[offPayloadBytes:], h.PayloadBytes)
@@ -179,6 +250,7 @@ func ParseFrameHeader(src []byte, at Place, h *FrameHeader) error {
 		PayloadBytes:  le.Uint32(src[offPayloadBytes:]),
 		PayloadCRC:    le.Uint32(src[offPayloadCRC:]),
 		Batches:       le.Uint32(src[offBatches:]),
+		ZeroSectors:   le.Uint32(src[offZeroSectors:]),
 		Index:         le.Uint64(src[offIndex:]),
 		Term:          le.Uint64(src[offTerm:]),
 		Chain:         le.Uint64(src[offChain:]),
@@ -195,13 +267,13 @@ func ParseFrameHeader(src []byte, at Place, h *FrameHeader) error {
 		return fmt.Errorf("%w: frame of segment %d", ErrFormat, le.Uint64(src[offSegment:]))
 	case h.Type < FrameData || h.Type > FrameSyncMarker:
 		return fmt.Errorf("%w: frame type %d", ErrFormat, h.Type)
-	case le.Uint16(src[offAttrs:]) != 0 || !isZero(src[offFrameReserved:]):
+	case le.Uint16(src[offAttrs:]) != 0 || le.Uint32(src[offFrameReserved:]) != 0 || le.Uint32(src[offEndMark:]) != endMark:
 		return fmt.Errorf("%w: reserved bytes of a frame header are set", ErrFormat)
 	}
 	return nil
 }
 
-// VerifyPayload checks the payload and the padding behind it; body must hold
+// VerifyPayload checks the payload and the end bytes behind it; body must hold
 // the FrameBytes−FrameHeaderBytes bytes that follow the header.
 func (h *FrameHeader) VerifyPayload(body []byte) error {
 	if len(body) < int(h.FrameBytes)-FrameHeaderBytes {
@@ -210,19 +282,10 @@ func (h *FrameHeader) VerifyPayload(body []byte) error {
 	if got := Checksum(body[:h.PayloadBytes]); got != h.PayloadCRC {
 		return fmt.Errorf("%w: payload has CRC %08x, its header says %08x", ErrChecksum, got, h.PayloadCRC)
 	}
-	if !isZero(body[h.PayloadBytes : int(h.FrameBytes)-FrameHeaderBytes]) {
-		return fmt.Errorf("%w: padding of a frame is not zero", ErrFormat)
+	if !bytes.Equal(body[h.PayloadBytes:int(h.FrameBytes)-FrameHeaderBytes], EndBytes(int(h.PayloadBytes))) {
+		return fmt.Errorf("%w: end bytes of a frame", ErrFormat)
 	}
 	return nil
-}
-
-func isZero(p []byte) bool {
-	for _, c := range p {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // CountBatches walks the batches of a data payload by their lengths, calls visit

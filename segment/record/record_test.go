@@ -218,10 +218,10 @@ func TestInflateSizes(t *testing.T) {
 // frame makes a frame of one entry at a place.
 func frame(h record.FrameHeader, payload []byte, at record.Place) []byte {
 	h.PayloadBytes, h.PayloadCRC = uint32(len(payload)), record.Checksum(payload)
-	raw := make([]byte, record.FrameBytes(len(payload)))
+	h.ZeroSectors = record.ZeroSectors(at.Position+record.FrameHeaderBytes, payload)
+	raw := make([]byte, record.FrameHeaderBytes, record.FrameBytes(len(payload)))
 	record.PutFrameHeader(raw, &h, at)
-	copy(raw[record.FrameHeaderBytes:], payload)
-	return raw
+	return append(append(raw, payload...), record.EndBytes(len(payload))...)
 }
 
 var place = record.Place{Partition: 3, Segment: 9, Position: 8192}
@@ -251,6 +251,28 @@ func TestFrameRoundTrip(t *testing.T) {
 	for _, other := range []record.Place{{4, 9, 8192}, {3, 10, 8192}, {3, 9, 8200}} {
 		_, err := parseFrame(raw, other)
 		require.ErrorIs(t, err, record.ErrChecksum)
+	}
+}
+
+// Aim: the space of a frame is its parts, and sectors of zeros are counted by
+// their place in the file. Method: payloads of all sizes, a table of places.
+func TestFrameEnd(t *testing.T) {
+	require.Equal(t, record.FrameHeaderBytes, record.FrameBytes(0))
+	require.Empty(t, record.EndBytes(0))
+	for n := 1; n < 40; n++ {
+		require.Zero(t, record.FrameBytes(n)%8)
+		require.Equal(t, record.FrameBytes(n), record.FrameHeaderBytes+n+len(record.EndBytes(n)))
+		require.NotEmpty(t, record.EndBytes(n))
+		require.LessOrEqual(t, len(record.EndBytes(n)), 8)
+	}
+	zero, one := make([]byte, 1536), make([]byte, 1536)
+	one[600] = 1
+	for _, c := range []struct {
+		pos     uint32
+		payload []byte
+		want    uint32
+	}{{4096, nil, 0}, {4096, zero, 3}, {4104, zero, 4}, {4096, one, 2}, {4100, one, 3}, {4607, zero[:2], 2}, {4096, zero[:1], 1}} {
+		require.Equal(t, c.want, record.ZeroSectors(c.pos, c.payload), "%d bytes at %d", len(c.payload), c.pos)
 	}
 }
 
