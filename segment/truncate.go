@@ -35,6 +35,19 @@ func (l *Log) TruncateSuffix(from uint64) error {
 		}
 		bounded, keep = t, l.segments[:cut+1]
 	}
+	if n := len(keep); bounded == nil && n > 0 && keep[n-1].state == StateFull {
+		// It becomes the last one, and may have no bound: part of a footer, when a
+		// crash interrupts its writing, would look like a damaged tail then.
+		// Segments are sealed in their order.
+		for _, s := range keep {
+			if s.state != StateFull {
+				continue
+			}
+			if err := l.seal(s); err != nil {
+				return fmt.Errorf("seal segment %d: %w", s.id, err)
+			}
+		}
+	}
 	drop := l.segments[len(keep):]
 	tip = l.base
 	switch {

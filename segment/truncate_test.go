@@ -184,3 +184,37 @@ func TestRoll(t *testing.T) {
 	h.check(t, l)
 	closeLog(t, l)
 }
+
+// Aim: a log that was truncated where a segment ends opens after a crash while
+// that segment's footer is written, and loses nothing. Method: fill a segment to
+// its end, truncate to its last entry, cut the power at each call of the file
+// system from there on.
+func TestTruncateAtSegmentEnd(t *testing.T) {
+	for after := range 24 {
+		mem := vfs.NewMem()
+		fault := vfs.NewFault(mem)
+		l := open(t, options(fault))
+		h := newHistory(31)
+		for l.Segments() == nil || len(l.Segments()) < 2 {
+			require.NoError(t, l.Append(h.make(1, 600)))
+		}
+		from := l.Segments()[1].First
+		var clones []*vfs.MemFS
+		fault.Inject(vfs.Rule{After: after, Count: 1, Hook: func() {
+			for _, share := range []float64{0, 0.5, 1} {
+				clones = append(clones, mem.CrashClone(vfs.CrashOptions{UnsyncedShare: share, TearBytes: 512}))
+			}
+		}})
+		require.NoError(t, l.TruncateSuffix(from))
+		h.cut(from)
+		closeLog(t, l)
+		for _, clone := range append(clones, mem) {
+			l := open(t, options(clone))
+			last, _ := l.Last()
+			require.GreaterOrEqual(t, last, from-1)
+			require.Empty(t, l.Recovery().Orphans)
+			closeLog(t, l)
+			require.Empty(t, verify(t, clone).Findings)
+		}
+	}
+}

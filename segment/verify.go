@@ -37,6 +37,8 @@ type Report struct {
 	// Tail is the state of the last segment's tail: what Open would find.
 	Tail     TailState
 	Findings []Finding // of all segments, and of the folder
+
+	ended bool // the segment that was the last one has been read
 }
 
 // SegmentReport is what Verify found in one segment.
@@ -147,6 +149,23 @@ func (r *Report) segment(o *Options, m *manifest, i int, visit func(record.Segme
 	if err != nil {
 		return err
 	}
+	var next *Tip
+	if row.State == fileCreated && row.Bound == BoundNone && s.Opened {
+		if next = nextPrev(o, m, i); next != nil && *next != s.Tip {
+			// It may have been filled, and the next one taken into use, since it was
+			// read: now it does not change any more.
+			seen := s.Stop
+			s, growing, err = scanLive(o.FS, path, row, func(f Frame) error {
+				if visit == nil || f.Position < seen {
+					return nil
+				}
+				return visit(row.ID, f)
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
 	sr.Scan, sr.Growing = s, growing
 	r.Findings = append(r.Findings, s.Findings...)
 	if len(s.Findings) == 0 || s.Header.Segment != 0 {
@@ -162,11 +181,17 @@ func (r *Report) segment(o *Options, m *manifest, i int, visit func(record.Segme
 		r.Segments = append(r.Segments, sr)
 		return nil
 	}
+	if r.ended {
+		// It was taken into use since the one before it was read.
+		sr.Growing = true
+		r.Segments = append(r.Segments, sr)
+		return nil
+	}
 	if s.Prev != r.Last {
 		r.find(path, row.ID, r.Last.Index+1, fmt.Errorf("%w: begins behind entry %d (chain %016x), want %d (chain %016x)",
 			record.ErrFormat, s.Prev.Index, s.Prev.Chain, r.Last.Index, r.Last.Chain))
 	}
-	r.judge(o, m, i, s, &sr)
+	r.judge(row, s, next, &sr)
 	r.Segments = append(r.Segments, sr)
 	r.Bytes += sr.Bytes
 	r.Last = s.Tip
@@ -179,9 +204,8 @@ func (r *Report) segment(o *Options, m *manifest, i int, visit func(record.Segme
 }
 
 // judge compares a segment that has been in use with the manifest and with what
-// the next one proves.
-func (r *Report) judge(o *Options, m *manifest, i int, s *FileScan, sr *SegmentReport) {
-	row := m.Rows[i]
+// the next one proves, next; nil when there is none.
+func (r *Report) judge(row manifestRow, s *FileScan, next *Tip, sr *SegmentReport) {
 	sr.First, sr.Last, sr.Bytes, sr.Records = s.Prev.Index+1, s.Tip.Index, s.End, s.Records
 	if row.State == fileSealed || row.Bound != BoundNone {
 		sr.Last, sr.Bytes, sr.Records = row.Last.Index, int64(row.End), row.Records
@@ -208,9 +232,8 @@ func (r *Report) judge(o *Options, m *manifest, i int, s *FileScan, sr *SegmentR
 	if row.Bound != BoundNone {
 		return
 	}
-	next, ok := nextPrev(o, m, i)
-	if ok {
-		if s.Tip != next {
+	if next != nil {
+		if s.Tip != *next {
 			r.find(sr.Path, row.ID, s.Tip.Index+1, fmt.Errorf("%w: the segment behind it says that it ends with entry %d: %w",
 				record.ErrFormat, next.Index, errOr(s.TailErr)))
 		}
@@ -219,15 +242,16 @@ func (r *Report) judge(o *Options, m *manifest, i int, s *FileScan, sr *SegmentR
 	if s.Footer == nil {
 		sr.State = StateActive
 	}
+	r.ended = true
 	r.Tail = s.Tail
 	if s.Tail != TailClean {
 		r.Findings = append(r.Findings, Finding{File: sr.Path, Segment: row.ID, Position: s.Stop, Index: s.Tip.Index + 1, State: s.Tail, Err: s.TailErr})
 	}
 }
 
-// nextPrev is what the opening marker of the next segment in use says; false
-// when there is none.
-func nextPrev(o *Options, m *manifest, i int) (Tip, bool) {
+// nextPrev is what the opening marker of the next segment in use says; nil when
+// there is none.
+func nextPrev(o *Options, m *manifest, i int) *Tip {
 	for _, row := range m.Rows[i+1:] {
 		if row.State == fileRetired {
 			continue
@@ -235,19 +259,19 @@ func nextPrev(o *Options, m *manifest, i int) (Tip, bool) {
 		path := filepath.Join(o.Dir, segmentName(row.ID))
 		f, err := o.FS.Open(path)
 		if err != nil {
-			return Tip{}, false
+			return nil
 		}
 		buf := make([]byte, record.FrameHeaderBytes)
 		_, err = f.ReadAt(buf, openingPosition)
 		if err = errors.Join(err, f.Close()); err != nil {
-			return Tip{}, false
+			return nil
 		}
 		var h record.FrameHeader
 		if record.ParseFrameHeader(buf, record.Place{Partition: m.Partition, Segment: row.ID, Position: openingPosition}, &h) == nil {
-			return Tip{Index: h.Index, Term: h.Term, Chain: h.Chain}, true
+			return &Tip{Index: h.Index, Term: h.Term, Chain: h.Chain}
 		}
 	}
-	return Tip{}, false
+	return nil
 }
 
 // scanLive scans a file that may be in use. A tail that is not clean and has
