@@ -20,11 +20,11 @@ type acker struct {
 	ended  chan struct{}
 
 	mu      sync.Mutex
-	work    sync.Cond  // on mu: done or closed has changed
+	work    sync.Cond  // on mu: done, owed or closed has changed
 	room    sync.Cond  // on mu: bytes has gone down
 	done    []*pending // guarded by mu
 	bytes   int        // of reply subjects that are owed an answer; guarded by mu
-	owed    int        // Appends that are; guarded by mu
+	owed    int        // Appends that are filled or under way; guarded by mu
 	closed  bool       // no source waits any more; guarded by mu
 	expired bool       // what is owed is not waited for any more; guarded by mu
 }
@@ -45,6 +45,21 @@ func newAcker(bus wire.Bus) *acker {
 	return k
 }
 
+// begin says that an Append is being filled. It ends with take or drop.
+func (k *acker) begin() {
+	k.mu.Lock()
+	k.owed++
+	k.mu.Unlock()
+}
+
+// drop says that the outcome of an Append interests nobody.
+func (k *acker) drop() {
+	k.mu.Lock()
+	k.owed--
+	k.mu.Unlock()
+	k.work.Signal()
+}
+
 // expect says that an Append is about to be given away that holds that many
 // bytes of reply subjects. It waits while there are too many, unless the source
 // is this process: then it may be run itself that would wait.
@@ -55,7 +70,6 @@ func (k *acker) expect(n int, internal bool) {
 		k.room.Wait()
 	}
 	k.bytes += n
-	k.owed++
 }
 
 // take takes an outcome that was expected. It never waits.

@@ -73,6 +73,9 @@ type Frontend struct {
 	work    sync.WaitGroup // requests under way
 	ackers  []*acker       // one per partition
 
+	sourcesMu sync.Mutex
+	sources   map[uint64]*publisher // guarded by sourcesMu
+
 	mu       sync.Mutex
 	bindings map[*partition.Channel]binding // guarded by mu
 	requests int                            // under way; guarded by mu
@@ -85,7 +88,7 @@ func Open(o Options) (*Frontend, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	f := &Frontend{opts: o, bus: o.Bus, store: o.Store, bindings: make(map[*partition.Channel]binding), admin: make(chan struct{}, 1)}
+	f := &Frontend{opts: o, bus: o.Bus, store: o.Store, bindings: make(map[*partition.Channel]binding), admin: make(chan struct{}, 1), sources: make(map[uint64]*publisher)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.replays.init()
 	for range o.Store.Partitions() {

@@ -19,15 +19,24 @@ type publishHandler struct {
 
 // Attach implements wire.Handler.
 func (h *publishHandler) Attach(src wire.Source) wire.Sink {
-	return &publisher{f: h.f, bound: h.channel, internal: src.ID() == 0}
+	return &publishSink{publisher: h.f.attach(src), bound: h.channel}
 }
 
-// publisher gathers what one source publishes to its channels. It belongs to
-// the source's goroutine.
+// publishSink is one subscription's end of a publisher.
+type publishSink struct {
+	*publisher
+	bound *partition.Channel // nil: the subject names it
+}
+
+// publisher gathers what one source publishes to its channels. All sinks of the
+// source share it, or what comes to one channel by two subscriptions would lose
+// its order. It belongs to the source's goroutine but for sinks.
 type publisher struct {
 	f     *Frontend
-	bound *partition.Channel
-	// internal: the source is this process, perhaps the acker itself.
+	id    uint64
+	sinks int // guarded by Frontend.sourcesMu
+	// internal: the source is this process, perhaps the acker itself. There are
+	// many of those with one ID, so that their sinks share nothing.
 	internal bool
 
 	last    *partition.Channel // of the last message, as most follow their like
@@ -63,8 +72,24 @@ type pending struct {
 
 var pendingPool = sync.Pool{New: func() any { return new(pending) }}
 
+// attach returns the source's publisher.
+func (f *Frontend) attach(src wire.Source) *publisher {
+	if src.ID() == 0 {
+		return &publisher{f: f, internal: true}
+	}
+	f.sourcesMu.Lock()
+	defer f.sourcesMu.Unlock()
+	s := f.sources[src.ID()]
+	if s == nil {
+		s = &publisher{f: f, id: src.ID()}
+		f.sources[s.id] = s
+	}
+	s.sinks++
+	return s
+}
+
 // Msg implements wire.Sink.
-func (s *publisher) Msg(m *wire.Msg) {
+func (s *publishSink) Msg(m *wire.Msg) {
 	c := s.bound
 	if c == nil {
 		name := m.Subject[len(Prefix)+len("PUB."):]
@@ -74,7 +99,7 @@ func (s *publisher) Msg(m *wire.Msg) {
 			return
 		}
 	}
-	if err := s.add(c, m); err != nil {
+	if err := s.add(c, m, s.bound != nil); err != nil {
 		s.f.refuse(m, c.Name(), err)
 	}
 }
@@ -100,13 +125,15 @@ func (s *publisher) channel(subject, name []byte) (*partition.Channel, error) {
 	return c, nil
 }
 
-func (s *publisher) add(c *partition.Channel, m *wire.Msg) error {
+// add adds a message to the channel's open append. Where the subject does not
+// follow from the channel, it is stored.
+func (s *publisher) add(c *partition.Channel, m *wire.Msg, subject bool) error {
 	r := &s.record
 	*r = record.Record{Value: m.Data}
 	if r.Value == nil {
 		r.Value = empty
 	}
-	if s.bound != nil {
+	if subject {
 		r.Subject = m.Subject
 	}
 	if m.Header != nil {
@@ -154,6 +181,7 @@ func (s *publisher) pendingFor(c *partition.Channel) *pending {
 		p.done = p.landed // bound once, not once per Append
 	}
 	p.f, p.channel = s.f, c
+	s.f.ackerOf(c).begin()
 	p.append = c.NewAppend()
 	p.append.Done = p.done
 	s.open = append(s.open, p)
@@ -188,7 +216,17 @@ func (s *publisher) Flush() {
 }
 
 // Detach implements wire.Sink.
-func (s *publisher) Detach() { s.Flush() }
+func (s *publisher) Detach() {
+	s.Flush()
+	if s.internal {
+		return
+	}
+	s.f.sourcesMu.Lock()
+	defer s.f.sourcesMu.Unlock()
+	if s.sinks--; s.sinks == 0 {
+		delete(s.f.sources, s.id)
+	}
+}
 
 // landed is called when the outcome of the Append is known, by a goroutine that
 // must not be held up.
@@ -198,6 +236,7 @@ func (p *pending) landed(a *partition.Append) {
 		p.f.ackerOf(p.channel).take(p)
 		return
 	}
+	p.f.ackerOf(p.channel).drop()
 	p.recycle()
 }
 

@@ -53,6 +53,24 @@ func TestBoundSubjects(t *testing.T) {
 	require.Equal(t, []string{"204 102"}, in.take(1))
 }
 
+// Aim: what one connection publishes to a channel keeps its order, by whichever of
+// the channel's subjects it comes. Method: three ways in turn, without waiting.
+func TestOrderOverSubjects(t *testing.T) {
+	n := start(t, router.Options{})
+	c := n.client()
+	c.ask("API.CHANNEL.CREATE.orders", `{"subjects":["a.*","b"]}`)
+	subjects := []string{"a.x", "b", "$LEAT.PUB.orders", "a.y"}
+	const records = 4000
+	for i := range records {
+		require.NoError(t, c.Publish(subjects[i%len(subjects)], fmt.Append(nil, i)))
+	}
+	require.Contains(t, c.ask("PUB.orders", fmt.Sprint(records)), fmt.Sprint(records+1))
+	in := c.replay("orders", `{"meta":"none"}`)
+	for i := range records + 1 {
+		require.Equal(t, fmt.Sprint(i), string(in.next().Data))
+	}
+}
+
 // Aim: JetStream's publishing client works on a bound subject, singly and
 // asynchronously, and is refused what is not kept. Method: nats.go's jetstream.
 func TestJetStreamPublish(t *testing.T) {
