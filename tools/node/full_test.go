@@ -41,8 +41,9 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = sc.Close() }()
 
+	big := make([]byte, 20_000) // does not fit into what little is left of a segment
 	refused := func(cycle int) {
-		m, err := nc.Request("$LEAT.PUB."+channelName(0), value(1<<20), 10*time.Second)
+		m, err := nc.Request("$LEAT.PUB."+channelName(0), big, 10*time.Second)
 		require.NoError(t, err, "cycle %d", cycle)
 		var answer struct {
 			Error struct {
@@ -52,7 +53,7 @@ func TestFullDisk(t *testing.T) {
 		}
 		require.NoError(t, json.Unmarshal(m.Data, &answer))
 		require.Equal(t, 507, answer.Error.Code, "%s", m.Data)
-		require.EqualError(t, sc.Publish(channelName(0), []byte("x")), "stan: no space left on the server's disk")
+		require.EqualError(t, sc.Publish(channelName(0), big), "stan: no space left on the server's disk")
 	}
 	cycles := 4
 	if *cuts >= 1000 {
