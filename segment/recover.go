@@ -353,17 +353,21 @@ func (l *Log) settle(chain, spare []*recovered) error {
 			cut = r
 		}
 	}
-	if cut == nil && len(spoilt) == 0 {
+	bounded := slices.DeleteFunc(slices.Clone(chain), func(r *recovered) bool { return r != cut && !r.litter() })
+	if len(bounded) == 0 && len(spoilt) == 0 {
 		return nil
 	}
 	err := l.editManifest(func(m *manifest) {
 		for _, s := range spoilt {
 			m.row(s.id).State = fileRetired
 		}
-		if cut != nil {
-			r, s := m.row(cut.seg.id), cut.seg
-			r.Bound, r.End, r.CutBytes = cut.bound(), s.end, cut.tail.CutBytes
+		for _, c := range bounded {
+			r, s := m.row(c.seg.id), c.seg
+			r.Bound, r.End, r.CutBytes = BoundTorn, s.end, c.scan.Stop-s.end+c.tail.CutBytes
 			r.FirstIndex, r.Last, r.Records = s.first(), s.last, s.records
+			if c == cut && c.tail.State == TailUncertain {
+				r.Bound = BoundUncertain
+			}
 			s.bound = r.Bound
 		}
 	})
@@ -382,11 +386,15 @@ func (l *Log) settle(chain, spare []*recovered) error {
 	return nil
 }
 
-func (r *recovered) bound() Bound {
-	if r.tail.State == TailUncertain {
-		return BoundUncertain
+// litter tells whether a power cut left part of an idle marker behind the last
+// entry of a segment that was left full. The footer, as far as it was written, is
+// no litter.
+func (r *recovered) litter() bool {
+	if r.row.State == fileSealed || r.row.Bound != BoundNone || r.tail.State == TailClean {
+		return false
 	}
-	return BoundTorn
+	foot := int64(r.seg.fileBytes) - int64(r.index.footerBytes())
+	return !allZero(r.seg.mapping.Bytes()[r.scan.Stop:max(foot, int64(r.scan.Stop))])
 }
 
 // sweep deals with files that the manifest does not list, and with those that
