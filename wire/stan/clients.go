@@ -16,8 +16,9 @@ type client struct {
 	protocol int32
 	pings    [2]int32 // interval and max out, as the client asked
 
-	gone atomic.Bool // closed, or replaced: set before it leaves the registry
-	beat beat        // guarded by heartbeats.mu
+	gone atomic.Bool   // closed, or replaced: set before it leaves the registry
+	left chan struct{} // closed when nothing of it is stored any more
+	beat beat          // guarded by heartbeats.mu
 
 	mu      sync.Mutex
 	subs    map[*subscription]struct{} // guarded by mu
@@ -94,6 +95,13 @@ func (c *client) subscriptions() []*subscription {
 	return list
 }
 
+func (f *Frontend) newClient(id, inbox, connID []byte, protocol, pingInterval, pingMaxOut int32) *client {
+	return &client{
+		f: f, id: string(id), inbox: string(inbox), connID: string(connID), protocol: protocol,
+		pings: [2]int32{pingInterval, pingMaxOut}, left: make(chan struct{}),
+	}
+}
+
 func (c *client) info() []byte {
 	m := pb.ClientInfo{
 		ID: []byte(c.id), HeartbeatInbox: []byte(c.inbox), ConnID: []byte(c.connID), Protocol: c.protocol,
@@ -109,12 +117,14 @@ type clients struct {
 	byID     map[string]*client
 	byConn   map[string]*client
 	entering map[string]struct{} // IDs whose connect request is being served
+	leaving  map[string]*client  // of byID no more, but still stored
 }
 
 func (cs *clients) init() {
 	cs.byID = make(map[string]*client)
 	cs.byConn = make(map[string]*client)
 	cs.entering = make(map[string]struct{})
+	cs.leaving = make(map[string]*client)
 }
 
 func (cs *clients) lookUp(id []byte) *client {
@@ -130,15 +140,16 @@ func (cs *clients) lookUpConn(connID []byte) *client {
 }
 
 // enter reserves an ID for one connect request, and returns the client that has
-// it now, if any. It returns false when another request has reserved it.
-func (cs *clients) enter(id string) (old *client, ok bool) {
+// it now, and the one that is being closed, if any. It returns false when
+// another request has reserved it.
+func (cs *clients) enter(id string) (old, leaving *client, ok bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if _, taken := cs.entering[id]; taken {
-		return nil, false
+		return nil, nil, false
 	}
 	cs.entering[id] = struct{}{}
-	return cs.byID[id], true
+	return cs.byID[id], cs.leaving[id], true
 }
 
 func (cs *clients) leave(id string) {
@@ -156,7 +167,8 @@ func (cs *clients) add(c *client) {
 	}
 }
 
-// remove takes a client out. It returns false when it was not there any more.
+// remove takes a client out, and notes that it is leaving until forget. It
+// returns false when it was not there any more.
 func (cs *clients) remove(c *client) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -168,7 +180,16 @@ func (cs *clients) remove(c *client) bool {
 		return false
 	}
 	delete(cs.byID, c.id)
+	cs.leaving[c.id] = c
 	return true
+}
+
+// forget ends the leaving of a client.
+func (cs *clients) forget(c *client) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.leaving, c.id)
+	close(c.left)
 }
 
 // validClientID: letters, digits, '-' and '_', and at least one of them.

@@ -1,6 +1,8 @@
 package stan
 
 import (
+	"errors"
+
 	"leat.dev/leat/wire"
 	"leat.dev/leat/wire/stan/pb"
 )
@@ -29,10 +31,7 @@ func (f *Frontend) takeConnect(_ *source, m *wire.Msg) {
 		f.refuseConnect(reply, errInvalidClientID)
 		return
 	}
-	c := &client{
-		f: f, id: string(q.ClientID), inbox: string(q.HeartbeatInbox), connID: string(q.ConnID),
-		protocol: q.Protocol, pings: [2]int32{q.PingInterval, q.PingMaxOut},
-	}
+	c := f.newClient(q.ClientID, q.HeartbeatInbox, q.ConnID, q.Protocol, q.PingInterval, q.PingMaxOut)
 	f.mu.Lock()
 	room := !f.closed && f.requests < connectsMax
 	if room {
@@ -59,17 +58,25 @@ func (f *Frontend) takeConnect(_ *source, m *wire.Msg) {
 // connect makes a client known, in the place of a dead one of the same ID if
 // need be. While it runs, every other request for the ID is refused.
 func (f *Frontend) connect(c *client) error {
-	old, ok := f.clients.enter(c.id)
+	old, leaving, ok := f.clients.enter(c.id)
 	if !ok {
 		return errClientRegistered
 	}
 	defer f.clients.leave(c.id)
+	if leaving != nil {
+		// What it leaves behind has the same names as what is to be stored now.
+		select {
+		case <-leaving.left:
+		case <-f.ctx.Done():
+			return errShutdown
+		}
+	}
 	if old != nil {
 		if f.heartbeats.probe(old.inbox, f.opts.ProbeTimeout) {
 			return errClientRegistered
 		}
 		f.opts.Logger.Info("a client is replaced by a new one of its ID", "client", c.id)
-		if err := f.closeClient(old); err != nil {
+		if err := f.closeClient(old); err != nil && !errors.Is(err, errUnknownClient) {
 			return err
 		}
 	}
@@ -78,8 +85,8 @@ func (f *Frontend) connect(c *client) error {
 		f.opts.Logger.Error("store a client", "client", c.id, "error", err)
 		return told(err)
 	}
-	f.clients.add(c)
 	f.heartbeats.add(c)
+	f.clients.add(c)
 	return nil
 }
 
@@ -104,6 +111,7 @@ func (f *Frontend) endClient(c *client) error {
 	if !f.clients.remove(c) {
 		return errUnknownClient
 	}
+	defer f.clients.forget(c)
 	f.heartbeats.remove(c)
 	for _, s := range c.subscriptions() {
 		if err := f.endSubscription(s, false); err != nil {

@@ -25,6 +25,7 @@ type server struct {
 	t          *testing.T
 	opts       stan.Options
 	files      *vfs.MemFS
+	faults     *vfs.Fault // of files
 	indexFiles *pebblevfs.MemFS
 	addr       string
 	node       *node.Node
@@ -40,8 +41,9 @@ func start(t *testing.T, opts stan.Options) *server {
 
 func (s *server) open() {
 	s.t.Helper()
+	s.faults = vfs.NewFault(s.files)
 	n, err := node.Open(node.Options{
-		Dir: "data", Listen: s.addr, Partitions: 2, Files: s.files, IndexFiles: s.indexFiles, STAN: s.opts,
+		Dir: "data", Listen: s.addr, Partitions: 2, Files: s.faults, IndexFiles: s.indexFiles, STAN: s.opts,
 		SegmentBytes: 4 << 20,
 	})
 	require.NoError(s.t, err)

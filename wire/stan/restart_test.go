@@ -10,6 +10,7 @@ import (
 	official "github.com/nats-io/stan.go/pb"
 	"github.com/stretchr/testify/require"
 
+	"leat.dev/leat/segment/vfs"
 	"leat.dev/leat/wire/stan"
 )
 
@@ -215,4 +216,34 @@ func TestDoubtAfterCrash(t *testing.T) {
 		require.Equal(t, seen[m.Sequence], m.Redelivered && seen[m.Sequence], "%d came twice, not flagged", m.Sequence)
 		seen[m.Sequence] = true
 	}
+}
+
+// Aim: a client that connects while one of its ID is being closed is known
+// after a restart. Method: closing takes long, because the disk does; connect
+// meanwhile, then kill the node and publish with the new client.
+func TestConnectWhileClosing(t *testing.T) {
+	s := start(t, stan.Options{})
+	old, next := s.dial(), s.dial()
+	require.Empty(t, old.hello("me", 1))
+	for range 5 {
+		_, a := old.subscribe(&official.SubscriptionRequest{Subject: "foo"})
+		require.Empty(t, a.Error)
+	}
+	slow := s.faults.Inject(vfs.Rule{Op: vfs.OpSyncData, Delay: 20 * time.Millisecond})
+	data, err := (&official.CloseRequest{ClientID: "me"}).Marshal()
+	require.NoError(t, err)
+	closed, err := old.nc.SubscribeSync("closed")
+	require.NoError(t, err)
+	require.NoError(t, old.nc.PublishRequest(old.CloseRequests, "closed", data))
+	require.NoError(t, old.nc.Flush())
+	require.NoError(t, old.beats.Unsubscribe())
+	require.Empty(t, next.hello("me", 1))
+	m, err := closed.NextMsg(patience)
+	require.NoError(t, err)
+	require.Empty(t, m.Data)
+	slow.Remove()
+	s.kill()
+	require.Eventually(t, func() bool { return next.nc.IsConnected() }, patience, time.Millisecond)
+	publishAs := &official.PubMsg{ClientID: "me", ConnID: fmt.Append(nil, "conn-me", next.hb), Guid: "g", Subject: "foo"}
+	require.Empty(t, next.publish(publishAs))
 }

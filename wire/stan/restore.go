@@ -21,10 +21,7 @@ func (f *Frontend) restore() error {
 		if err := m.Decode(stored.Value); err != nil {
 			return fmt.Errorf("client %q: %w", stored.Name, err)
 		}
-		c := &client{
-			f: f, id: string(m.ID), inbox: string(m.HeartbeatInbox), connID: string(m.ConnID), protocol: m.Protocol,
-			pings: [2]int32{m.PingInterval, m.PingMaxOut},
-		}
+		c := f.newClient(m.ID, m.HeartbeatInbox, m.ConnID, m.Protocol, m.PingInterval, m.PingMaxOut)
 		f.clients.add(c)
 		f.heartbeats.add(c)
 	}
