@@ -189,6 +189,7 @@ func (l *Log) scanIndex(s *segment, m vfs.Mapping, end uint32, last Tip) (*memIn
 // trimMapped unmaps the sealed segments that were not used for longest, down to
 // the limit. The caller holds mu, without which nobody gets a lease.
 func (l *Log) trimMapped() {
+	l.released = 0
 	var idle []*segment
 	for _, s := range l.segments {
 		if s.state == StateSealed && s.leases == 0 && s.mapping != nil && s.loading == nil {
@@ -227,6 +228,11 @@ func (l *Log) releaseLocked(s *segment) {
 		}
 	case s.state == StateRetired:
 		l.signal()
+	case s.state == StateSealed && s.mapping != nil:
+		// Counting them costs a look at each segment, so not at every release.
+		if l.released++; l.released > l.o.MappedIdleMax {
+			l.trimMapped()
+		}
 	}
 }
 

@@ -54,6 +54,7 @@ type Log struct {
 	prepared []*segment // for the next rolls
 	retired  []*segment // waiting for their last lease
 	clock    uint64     // counts acquisitions
+	released int        // sealed segments that nobody read any more, since trimMapped
 
 	wake  chan struct{} // to maintainLoop
 	dirty chan struct{} // to markLoop

@@ -42,7 +42,7 @@ type Options struct {
 	// append in which damage to it can't be told from a torn write.
 	MarkerDelay time.Duration
 	// MappedIdleMax is how many sealed segments stay mapped while nobody reads
-	// them; default 64.
+	// them, and for a moment twice as many; default 64.
 	MappedIdleMax int
 	// CutUncertain allows Open to cut a tail that may hold acknowledged entries.
 	// It loses data if they were; set it when the operator says so.
