@@ -191,6 +191,9 @@ func (s *FileScan) note(pos uint32, h *record.FrameHeader, payload []byte) {
 	if h.SyncedThrough > uint64(pos) {
 		s.found(int64(pos), h.Index, fmt.Errorf("%w: frame at %d says durable up to %d", record.ErrFormat, pos, h.SyncedThrough))
 	}
+	if n := record.ZeroSectors(pos+record.FrameHeaderBytes, payload); n != h.ZeroSectors {
+		s.found(int64(pos), h.Index, fmt.Errorf("%w: payload with %d sectors of zeros, the header says %d", record.ErrFormat, n, h.ZeroSectors))
+	}
 	if h.Type == record.FrameSyncMarker {
 		return
 	}

@@ -23,9 +23,11 @@
 //     while the data is not on disk. After any error of a write or a sync the file must not be written again, and
 //     what was not synced before counts as lost. A recovery scan calls DropCache first, for the same reason: the
 //     cache may be newer than the disk.
-//   - A full disk is an error of Preallocate. Writing inside a range that was preallocated and synced changes no
-//     metadata, so it does not fail for want of space on a file system that overwrites in place. Copy-on-write file
-//     systems break this; there, a write may fail with ENOSPC, and is handled as any failed write.
+//   - A full disk is an error of Preallocate. Writing inside a range that was preallocated and synced needs no further
+//     block for data, so it does not fail for want of space on a file system that overwrites in place (what the first
+//     write changes of the extents' state comes out of the file system's own reserve). Copy-on-write file systems break
+//     this; there, a write may fail with ENOSPC, and is handled as any failed write.
+//   - A write that fails or whose process is killed may have written any number of bytes from its front.
 //   - Bytes of a Mapping show what WriteAt wrote as soon as it has returned. A page that cannot be read from disk is a
 //     SIGBUS when touched and an error when populated: call Mapping.Populate on ranges that may be cold.
 //
