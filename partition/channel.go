@@ -1,7 +1,7 @@
 package partition
 
 import (
-	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -20,32 +20,26 @@ const (
 )
 
 // Channel is a handle on one channel of a partition. It stays valid when the
-// channel is deleted; its methods return ErrNoChannel then. All methods may be
-// called at once from any goroutine.
+// channel is deleted; what would change it returns ErrNoChannel then, for good,
+// also when a channel of that name is made again: that one has another handle.
+// All methods may be called at once from any goroutine.
 type Channel struct {
 	name string
 	part *Partition
 
-	state   atomic.Uint32 // channelState; written by Apply
-	id      atomic.Uint64 // record.ChannelID; 0 until created; written by Apply
-	first   atomic.Uint64 // record.Offset; last+1 when empty; written by Apply
-	last    atomic.Uint64 // record.Offset; written by Apply
-	lastNs  atomic.Int64  // time of the last record; written by Apply
-	records atomic.Uint64 // live records; written by Apply
-	bytes   atomic.Uint64 // of the batches that hold them; written by Apply
-	config  atomic.Pointer[Config]
-	codec   atomic.Uint32 // record.Codec of config
+	state    atomic.Uint32 // channelState; written by Apply
+	id       atomic.Uint64 // record.ChannelID; 0 until created; written by Apply
+	first    atomic.Uint64 // record.Offset; last+1 when empty; written by Apply
+	last     atomic.Uint64 // record.Offset; written by Apply
+	lastNs   atomic.Int64  // time of the last record; written by Apply
+	records  atomic.Uint64 // live records; written by Apply
+	bytes    atomic.Uint64 // of the batches that hold them; written by Apply
+	created  atomic.Int64  // ns; written by Apply
+	settings atomic.Pointer[settings]
 
-	created int64 // ns; written by Apply before state becomes live
+	reclaim runtime.Cleanup // of a new channel; guarded by names.mu
 
-	// Of the proposer: what the state will be when all that was proposed under
-	// the term is applied.
-	proposed struct {
-		term uint64
-		id   record.ChannelID
-		next record.Offset
-		gone bool
-	}
+	proposed proposed // of the proposer
 
 	dirty   bool // of Apply: to be written to the index
 	touched bool // of Apply: watchers are to be told
@@ -55,6 +49,16 @@ type Channel struct {
 
 	cursorMu sync.RWMutex
 	cursors  map[string]*cursorState // guarded by cursorMu; written by Apply
+}
+
+// proposed is what a channel's state will be when all that was proposed in the
+// epoch is applied.
+type proposed struct {
+	epoch    uint64
+	id       record.ChannelID // 0: not created
+	next     record.Offset
+	settings *settings
+	gone     bool
 }
 
 // Info is what is known of a channel at one moment.
@@ -79,6 +83,10 @@ func (c *Channel) Partition() *Partition { return c.part }
 // Exists tells whether the channel was created and not deleted.
 func (c *Channel) Exists() bool { return channelState(c.state.Load()) == channelLive }
 
+// Deleted tells whether the channel was deleted. Whoever keeps a handle to
+// publish must look, and get another one by Ensure then.
+func (c *Channel) Deleted() bool { return channelState(c.state.Load()) == channelDeleted }
+
 // First is the lowest offset that can be read; Last()+1 when there is none.
 func (c *Channel) First() record.Offset { return record.Offset(c.first.Load()) }
 
@@ -89,12 +97,19 @@ func (c *Channel) Last() record.Offset { return record.Offset(c.last.Load()) }
 // LastTime is the time of the last record, ns since 1970.
 func (c *Channel) LastTime() int64 { return c.lastNs.Load() }
 
-// Config returns the channel's settings.
+// Config returns the channel's settings. What it points to must not be changed.
 func (c *Channel) Config() Config {
-	if cfg := c.config.Load(); cfg != nil {
-		return *cfg
+	if s := c.settings.Load(); s != nil {
+		return s.Config
 	}
 	return Config{}
+}
+
+func (c *Channel) codec() record.Codec {
+	if s := c.settings.Load(); s != nil {
+		return s.codec
+	}
+	return record.CodecNone
 }
 
 // Info returns what is known now. Its fields may be from moments that are an
@@ -103,19 +118,18 @@ func (c *Channel) Info() Info {
 	return Info{
 		Name: c.name, ID: record.ChannelID(c.id.Load()),
 		First: c.First(), Last: c.Last(), LastTime: c.LastTime(),
-		Records: c.records.Load(), Bytes: c.bytes.Load(), Created: c.created,
+		Records: c.records.Load(), Bytes: c.bytes.Load(), Created: c.created.Load(),
 		Config: c.Config(),
 	}
 }
 
-func (c *Channel) setConfig(cfg Config) error {
-	codec, err := cfg.codec()
-	if err != nil {
-		return fmt.Errorf("channel %q: %w", c.name, err)
+// createBytes is what creating the channel may add to the entry of its first
+// record; 0 when it was created.
+func (c *Channel) createBytes() int {
+	if channelState(c.state.Load()) != channelNew {
+		return 0
 	}
-	c.codec.Store(uint32(codec))
-	c.config.Store(&cfg)
-	return nil
+	return commandBytesMax + opBytesMax + 2*2 + len(c.name)
 }
 
 type watch struct{ notify func() }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"leat.dev/leat/segment/record"
 )
 
 // A command batch's body is operations back to back:
@@ -16,11 +18,12 @@ import (
 //
 // An operation is decided before it is proposed and cannot fail when applied:
 // one that finds nothing to do (a cursor that is gone) does nothing, on every
-// replica alike. An unknown op is an error: a newer version wrote it.
+// replica alike. An unknown op is an error: a newer version wrote it. A command
+// without operations is a barrier: it is logged for its place only.
 type op uint8
 
 const (
-	opCreateChannel op = 1 // id, name, config, created
+	opCreateChannel op = 1 // id, created, name, config
 	opSetChannel    op = 2 // id, config
 	opTrimChannel   op = 3 // id, first: records below first are gone
 	opDeleteChannel op = 4 // id
@@ -31,27 +34,35 @@ const (
 	opDeleteSession op = 9 // kind, name
 )
 
+const (
+	// opBytesMax is what an operation takes besides its strings: op, length, two
+	// numbers.
+	opBytesMax = 1 + 3*binary.MaxVarintLen64
+	// commandBytesMax is what a command takes besides its operations.
+	commandBytesMax = record.BatchHeaderBytes + 8
+)
+
 var errCommand = errors.New("malformed command")
 
-// appendOp appends one operation whose fields are encoded by fill.
-func appendOp(dst []byte, o op, numbers []uint64, strings ...[]byte) []byte {
-	n := 0
+// appendString appends a byte string as an operation has it.
+func appendString[S string | []byte](dst []byte, s S) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// appendOp appends one operation: numbers, and behind them strings that
+// appendString has encoded.
+func appendOp(dst []byte, o op, numbers []uint64, strings []byte) []byte {
+	n := len(strings)
 	for _, v := range numbers {
 		n += uvarintBytes(v)
-	}
-	for _, s := range strings {
-		n += uvarintBytes(uint64(len(s))) + len(s)
 	}
 	dst = append(dst, byte(o))
 	dst = binary.AppendUvarint(dst, uint64(n))
 	for _, v := range numbers {
 		dst = binary.AppendUvarint(dst, v)
 	}
-	for _, s := range strings {
-		dst = binary.AppendUvarint(dst, uint64(len(s)))
-		dst = append(dst, s...)
-	}
-	return dst
+	return append(dst, strings...)
 }
 
 func uvarintBytes(v uint64) int {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,14 @@ type Config struct {
 	MaxAge     time.Duration `json:"max_age,omitempty"`
 }
 
+const (
+	// subjectsMax bounds what is matched for one channel.
+	subjectsMax = 1024
+	// configBytesMax bounds the stored form: with the channel's name and figures
+	// it has to fit into a value of the index.
+	configBytesMax = 256 << 10
+)
+
 // Validate says what is wrong with the settings, or nil. The error wraps
 // ErrConfig.
 func (c *Config) Validate() error {
@@ -42,11 +51,11 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%w: subject of %d bytes, want 1 to %d", ErrConfig, len(s), record.SubjectBytesMax)
 		}
 	}
+	if n := len(c.encode()); n > configBytesMax {
+		return fmt.Errorf("%w: they take %d bytes, at most %d: bind fewer or shorter subjects", ErrConfig, n, configBytesMax)
+	}
 	return nil
 }
-
-// subjectsMax bounds what is held in memory and matched for one channel.
-const subjectsMax = 1024
 
 func (c *Config) codec() (record.Codec, error) {
 	if c.Compression == "" {
@@ -71,15 +80,50 @@ func (c *Config) encode() []byte {
 	return b
 }
 
-func decodeConfig(b []byte) (Config, error) {
-	var c Config
+// settings are a Config that does not change any more, with what follows from
+// it. The zero settings are nil.
+type settings struct {
+	Config
+	codec   record.Codec
+	encoded []byte
+}
+
+// settle copies a valid Config.
+func (c *Config) settle() (*settings, error) {
+	encoded := c.encode()
+	if encoded == nil {
+		return nil, nil
+	}
+	codec, err := c.codec()
+	if err != nil {
+		return nil, err
+	}
+	s := &settings{Config: *c, codec: codec, encoded: encoded}
+	s.Subjects = slices.Clone(c.Subjects)
+	return s, nil
+}
+
+// decodeSettings reads the stored form, which it does not keep.
+func decodeSettings(b []byte) (*settings, error) {
 	if len(b) == 0 {
-		return c, nil
+		return nil, nil
 	}
+	var c Config
 	if err := json.Unmarshal(b, &c); err != nil {
-		return c, fmt.Errorf("decode channel settings: %w", err)
+		return nil, fmt.Errorf("decode channel settings: %w", err)
 	}
-	return c, nil
+	s, err := c.settle()
+	if err != nil {
+		return nil, fmt.Errorf("decode channel settings: %w", err)
+	}
+	return s, nil
+}
+
+func (s *settings) bytes() []byte {
+	if s == nil {
+		return nil
+	}
+	return s.encoded
 }
 
 // ValidateName says why name can't be a channel's, or nil. A name is 1 to 255

@@ -2,8 +2,11 @@ package partition
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
+	"strings"
 
+	"leat.dev/leat/index"
 	"leat.dev/leat/partition/cursor"
 )
 
@@ -29,7 +32,7 @@ func (c *Channel) Cursors() []CursorInfo {
 	for name, s := range c.cursors {
 		list = append(list, s.info(name))
 	}
-	slices.SortFunc(list, func(a, b CursorInfo) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
+	slices.SortFunc(list, func(a, b CursorInfo) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
 
@@ -52,39 +55,41 @@ func (s *cursorState) info(name string) CursorInfo {
 	return CursorInfo{Name: name, Meta: bytes.Clone(s.meta), Place: place}
 }
 
-// PutCursor makes a durable cursor, or replaces the one of that name. done is
-// called once it is durable, or with an error. It may block like Append.
+const (
+	// metaBytesMax and placeBytesMax leave room for a place to grow before it
+	// has to forget: see cursorValue.
+	metaBytesMax  = 64 << 10
+	placeBytesMax = cursorStateBytesMax / 2
+)
+
+// PutCursor makes a durable cursor, or replaces the one of that name; the
+// channel is made when there is none. done is called once it is durable, or with
+// an error: ErrTooLarge when the name is over 4 KiB, meta over 64 KiB, or the
+// place over 512 KiB. It may block like Append.
 func (c *Channel) PutCursor(name string, meta []byte, place *cursor.Cursor, done func(error)) {
 	state := place.AppendTo(nil)
-	meta = bytes.Clone(meta)
-	c.part.operate(c, func(dst []byte) []byte {
-		return appendOp(dst, opPutCursor, []uint64{uint64(c.proposed.id)}, []byte(name), meta, state)
-	}, c.reports(done))
+	if len(name) > index.MaxNameBytes || len(meta) > metaBytesMax || len(state) > placeBytesMax {
+		answer(done, channelError(c.name, fmt.Errorf("%w: cursor with a name of %d, meta of %d, a place of %d bytes, at most %d, %d and %d",
+			ErrTooLarge, len(name), len(meta), len(state), index.MaxNameBytes, metaBytesMax, placeBytesMax)))
+		return
+	}
+	c.cursorOp(opPutCursor, appendString(appendString(appendString(nil, name), meta), state), done)
 }
 
 // AdvanceCursor logs the progress of a cursor, a delta made by
 // cursor.Cursor.AppendDelta. A cursor that is gone is left so. done is called
-// once the progress is durable, or with an error.
+// once the progress is durable, or with an error. It may block like Append.
 func (c *Channel) AdvanceCursor(name string, delta []byte, done func(error)) {
-	delta = bytes.Clone(delta)
-	c.part.operate(c, func(dst []byte) []byte {
-		return appendOp(dst, opAdvanceCursor, []uint64{uint64(c.proposed.id)}, []byte(name), delta)
-	}, c.reports(done))
+	c.cursorOp(opAdvanceCursor, appendString(appendString(nil, name), delta), done)
 }
 
 // DeleteCursor removes a cursor, if there is one. done is called once that is
-// durable, or with an error.
+// durable, or with an error. It may block like Append.
 func (c *Channel) DeleteCursor(name string, done func(error)) {
-	c.part.operate(c, func(dst []byte) []byte {
-		return appendOp(dst, opDeleteCursor, []uint64{uint64(c.proposed.id)}, []byte(name))
-	}, c.reports(done))
+	c.cursorOp(opDeleteCursor, appendString(nil, name), done)
 }
 
-// reports names the channel in the error that done is called with.
-func (c *Channel) reports(done func(error)) func(error) {
-	return func(err error) {
-		if done != nil {
-			done(channelError(c.name, err))
-		}
-	}
+// cursorOp names the channel in the error that done is called with.
+func (c *Channel) cursorOp(code op, strings []byte, done func(error)) {
+	c.part.operate(c, &operation{code: code, strings: strings, done: func(err error) { answer(done, channelError(c.name, err)) }})
 }

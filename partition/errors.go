@@ -20,8 +20,9 @@ var (
 	// ErrSubjectTaken is returned when a subject to be bound overlaps one that
 	// is bound to another channel.
 	ErrSubjectTaken = errors.New("subject overlaps another channel's")
-	// ErrTooLarge is returned when a record is over a limit of the format.
-	ErrTooLarge = errors.New("record too large")
+	// ErrTooLarge is returned when something to be stored is over a limit of the
+	// format, or does not fit into a segment of this log: nothing was written.
+	ErrTooLarge = errors.New("too large")
 	// ErrNotLeader is returned when this node does not lead the partition, so
 	// that nothing was written.
 	ErrNotLeader = errors.New("partition has no leader here")
@@ -31,7 +32,8 @@ var (
 	// ErrNoSpace is returned when the disk is full: nothing was written, and
 	// publishing works again when there is room.
 	ErrNoSpace = errors.New("no space left on the disk")
-	// ErrClosed is returned after Close.
+	// ErrClosed is returned after Close, and when the partition has stopped
+	// writing for good: see Partition.Fail.
 	ErrClosed = errors.New("partition is closed")
 	// ErrNoCursor is returned when a cursor is named that does not exist.
 	ErrNoCursor = errors.New("cursor not found")

@@ -13,24 +13,34 @@ import (
 // of the sealed segments alone, so they go into the index when a segment is
 // sealed, apart from what Apply writes, and are made anew for each segment that
 // has no mark there. Until then a look-up asks the segment itself.
+//
+// A segment may be sealed before its last entries are committed, and those may
+// be taken back. Its extents wait until they are final.
 
 // IndexSealed puts the extents of segments that were sealed since the last call
 // into the index. It may be called at any time from any goroutine.
 func (p *Partition) IndexSealed() {
 	if err := p.indexSealed(); err != nil {
 		// Look-ups go on to ask the segments; only speed is lost.
-		p.opts.Logger.Error("put a sealed segment into the index", "error", err)
+		p.opts.Logger.Error("put a sealed segment into the index", "partition", p.opts.ID, "error", err)
 	}
 }
 
 func (p *Partition) indexSealed() error {
-	p.sealMu.Lock()
-	defer p.sealMu.Unlock()
-	for _, info := range p.opts.Log.Segments() {
+	p.indexMu.Lock()
+	defer p.indexMu.Unlock()
+	segments := p.opts.Log.Segments()
+	if len(segments) > 0 && segments[0].ID > p.unmarked {
+		if err := p.dropMarks(segments[0].ID); err != nil {
+			return fmt.Errorf("forget dropped segments: %w", err)
+		}
+		p.unmarked = segments[0].ID
+	}
+	for _, info := range segments {
 		if info.ID <= record.SegmentID(p.indexed.Load()) {
 			continue
 		}
-		if info.State != segment.StateSealed {
+		if info.State != segment.StateSealed || info.Last > p.committed.Load() {
 			return nil // and those behind it have to wait
 		}
 		_, marked, err := p.opts.Index.Segment(info.ID)
@@ -45,6 +55,25 @@ func (p *Partition) indexSealed() error {
 		p.indexed.Store(uint64(info.ID))
 	}
 	return nil
+}
+
+// dropMarks removes what the index has of segments that the log dropped.
+func (p *Partition) dropMarks(first record.SegmentID) error {
+	var gone []record.SegmentID
+	err := p.opts.Index.Segments(func(seg record.SegmentID, _ index.SegmentMark) error {
+		if seg < first {
+			gone = append(gone, seg)
+		}
+		return nil
+	})
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	b := p.opts.Index.NewBatch()
+	for _, seg := range gone {
+		b.DeleteSegment(seg)
+	}
+	return b.Commit()
 }
 
 func (p *Partition) putExtents(info segment.Info) error {

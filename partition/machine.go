@@ -3,8 +3,9 @@ package partition
 import (
 	"bytes"
 	"fmt"
-	"strings"
+	"math/bits"
 
+	"leat.dev/leat/index"
 	"leat.dev/leat/partition/cursor"
 	"leat.dev/leat/segment/record"
 )
@@ -16,25 +17,34 @@ type Entry struct {
 	Payload []byte // batches; valid during Apply
 }
 
-// Apply changes the state by committed entries, which come in log order; those
-// at or below Applied are skipped, so that entries may come again after a
-// restart. It is called by one goroutine. An entry that cannot be applied (a
-// newer version wrote it, or memory is damaged) panics: going on would make
-// replicas differ.
+// Apply changes the state by committed entries, which come in log order and lie
+// in the log; those at or below Applied are skipped, so that entries may come
+// again after a restart. It is called by one goroutine. An entry that cannot be
+// applied (a newer version wrote it, or memory is damaged) panics: going on
+// would make replicas differ.
 func (p *Partition) Apply(entries []Entry) {
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
 	for i := range entries {
 		e := &entries[i]
 		if e.Index <= p.applied.Load() {
 			continue
 		}
+		// Before the state changes, so that readers who see the change are let
+		// up to the entry that made it.
+		p.committed.Store(e.Index)
 		if err := p.applyEntry(e); err != nil {
 			panic(fmt.Sprintf("partition %d: apply entry %d: %v", p.opts.ID, e.Index, err))
 		}
 		p.appliedTerm = e.Term
 		p.applied.Store(e.Index)
+		p.metrics.entries.Inc()
+	}
+	if w := p.Watermarks(); w.check() != nil {
+		panic(fmt.Sprintf("partition %d: %v", p.opts.ID, w.check()))
 	}
 	p.publish()
-	p.maybeFlush()
+	p.flush.due(len(p.dirty) >= dirtyMax)
 }
 
 // Applied is the index of the last entry that was applied.
@@ -44,6 +54,9 @@ func (p *Partition) applyEntry(e *Entry) error {
 	_, err := record.CountBatches(e.Payload, func(_ int, b *record.Batch) error {
 		if b.Term != e.Term {
 			return fmt.Errorf("batch was proposed under term %d and logged under %d", b.Term, e.Term)
+		}
+		if b.Time > p.appliedTime.Load() {
+			p.appliedTime.Store(b.Time)
 		}
 		if b.Kind == record.KindCommand {
 			return p.applyCommand(b)
@@ -65,13 +78,11 @@ func (p *Partition) applyData(b *record.Batch) error {
 	c.records.Add(uint64(b.Count))
 	c.bytes.Add(uint64(len(b.Raw())))
 	c.last.Store(uint64(b.Last()))
-	p.appliedTimeSeen(b.Time)
 	p.touch(c)
 	return nil
 }
 
 func (p *Partition) applyCommand(b *record.Batch) error {
-	p.appliedTimeSeen(b.Time)
 	for body := b.Body; len(body) > 0; {
 		o, f, rest, err := nextOp(body)
 		if err != nil {
@@ -92,15 +103,13 @@ func (p *Partition) applyOp(o op, f *fields) error {
 	switch o {
 	case opCreateChannel:
 		id, created := f.uint(), int64(f.uint())
-		return p.applyCreate(record.ChannelID(id), created, string(f.bytes()), f.bytes())
-	case opPutSession:
-		kind, name, value := byte(f.uint()), string(f.bytes()), bytes.Clone(f.bytes())
-		p.sessions.put(kind, name, value)
-		return nil
-	case opDeleteSession:
-		kind, name := byte(f.uint()), string(f.bytes())
-		p.sessions.delete(kind, name)
-		return nil
+		name, config := string(f.bytes()), f.bytes()
+		if f.err != nil {
+			return f.err
+		}
+		return p.applyCreate(record.ChannelID(id), created, name, config)
+	case opPutSession, opDeleteSession:
+		return p.applySession(o, f)
 	case opSetChannel, opTrimChannel, opDeleteChannel, opPutCursor, opAdvanceCursor, opDeleteCursor:
 	default:
 		return fmt.Errorf("%w: unknown operation, written by a newer version", errCommand)
@@ -112,14 +121,16 @@ func (p *Partition) applyOp(o op, f *fields) error {
 	p.touch(c)
 	switch o {
 	case opSetChannel:
-		cfg, err := decodeConfig(f.bytes())
-		if err != nil {
+		s, err := decodeSettings(f.bytes())
+		if err != nil || f.err != nil {
 			return err
 		}
+		c.settings.Store(s)
 		p.changes = append(p.changes, Change{Channel: c})
-		return c.setConfig(cfg)
 	case opTrimChannel:
-		c.applyTrim(record.Offset(f.uint()))
+		if first := record.Offset(f.uint()); f.err == nil {
+			c.applyTrim(first)
+		}
 	case opDeleteChannel:
 		p.applyDelete(c)
 	default:
@@ -129,44 +140,37 @@ func (p *Partition) applyOp(o op, f *fields) error {
 }
 
 func (p *Partition) applyCreate(id record.ChannelID, created int64, name string, config []byte) error {
-	cfg, err := decodeConfig(config)
+	s, err := decodeSettings(config)
 	if err != nil {
 		return err
 	}
-	// The name may have come from bytes that are used again.
-	name = strings.Clone(name)
-	p.namesMu.Lock()
-	defer p.namesMu.Unlock()
-	c := p.names[name]
-	if c == nil {
-		c = p.newChannel(name)
-		p.names[name] = c
+	if c := p.byID[id]; c != nil || id == 0 {
+		return fmt.Errorf("channel %q: id %d is given already", name, id)
 	}
-	if channelState(c.state.Load()) != channelNew {
-		return fmt.Errorf("channel %q exists already as %d", name, c.id.Load())
-	}
-	if err := c.setConfig(cfg); err != nil {
-		return err
-	}
-	c.created = created
-	c.id.Store(uint64(id))
-	c.state.Store(uint32(channelLive))
-	p.byID[id] = c
-	p.appliedChannelSeen(uint64(id))
-	p.changes = append(p.changes, Change{Channel: c})
-	p.touch(c)
-	return nil
+	return p.names.create(p, name, func(c *Channel) {
+		c.settings.Store(s)
+		c.created.Store(created)
+		c.id.Store(uint64(id))
+		c.state.Store(uint32(channelLive))
+		p.byID[id] = c
+		p.appliedChannel.Store(max(p.appliedChannel.Load(), uint64(id)))
+		p.changes = append(p.changes, Change{Channel: c})
+		p.touch(c)
+		p.metrics.channels.Inc()
+	})
 }
 
 func (c *Channel) applyTrim(first record.Offset) {
 	old := c.First()
 	first = min(max(first, old), c.Last()+1)
-	if n := uint64(first - old); n > 0 {
+	if first > old {
 		// Bytes of the records that went are not known one by one; the mean is
 		// near enough for a figure, and exact when the channel is empty.
-		records := c.records.Load()
-		c.bytes.Store(c.bytes.Load() / records * (records - n))
-		c.records.Store(records - n)
+		had, left := uint64(c.Last()+1-old), uint64(c.Last()+1-first)
+		hi, lo := bits.Mul64(c.bytes.Load(), left)
+		mean, _ := bits.Div64(hi, lo, had) // left < had, so it fits
+		c.bytes.Store(mean)
+		c.records.Store(left)
 	}
 	c.first.Store(uint64(first))
 	c.cursorMu.Lock()
@@ -179,49 +183,50 @@ func (c *Channel) applyTrim(first record.Offset) {
 }
 
 func (p *Partition) applyDelete(c *Channel) {
-	p.namesMu.Lock()
-	defer p.namesMu.Unlock()
-	c.state.Store(uint32(channelDeleted))
-	if p.names[c.name] == c {
-		delete(p.names, c.name)
-	}
+	p.names.remove(c)
 	id := record.ChannelID(c.id.Load())
 	delete(p.byID, id)
 	p.deleted = append(p.deleted, id)
 	c.cursorMu.Lock()
-	defer c.cursorMu.Unlock()
-	for name := range c.cursors {
-		p.deletedCursors = append(p.deletedCursors, cursorKey{id, name})
-	}
 	c.cursors = nil
+	c.cursorMu.Unlock()
 	p.changes = append(p.changes, Change{Channel: c, Deleted: true})
+	p.metrics.channels.Dec()
 }
 
 func (p *Partition) applyCursor(o op, c *Channel, f *fields) error {
 	name := string(f.bytes())
+	var meta, state []byte
+	switch o {
+	case opPutCursor:
+		meta, state = f.bytes(), f.bytes()
+	case opAdvanceCursor:
+		state = f.bytes()
+	}
+	if f.err != nil {
+		return f.err
+	}
 	c.cursorMu.Lock()
 	defer c.cursorMu.Unlock()
 	switch o {
 	case opPutCursor:
-		meta, state := bytes.Clone(f.bytes()), f.bytes()
-		if f.err != nil {
-			return f.err
-		}
 		place, err := cursor.Decode(state)
 		if err != nil {
-			return fmt.Errorf("cursor %q: %w", name, err)
+			p.ignored(c, name, err)
+			return nil
 		}
 		if c.cursors == nil {
 			c.cursors = make(map[string]*cursorState)
 		}
-		c.cursors[name] = &cursorState{meta: meta, place: place, dirty: true}
+		c.cursors[name] = &cursorState{meta: bytes.Clone(meta), place: place, dirty: true}
 	case opAdvanceCursor:
 		s := c.cursors[name]
 		if s == nil {
 			return nil
 		}
-		if err := s.place.ApplyDelta(f.bytes()); err != nil {
-			return fmt.Errorf("cursor %q: %w", name, err)
+		if err := s.place.ApplyDelta(state); err != nil {
+			p.ignored(c, name, err)
+			return nil
 		}
 		s.dirty = true
 	case opDeleteCursor:
@@ -231,6 +236,14 @@ func (p *Partition) applyCursor(o op, c *Channel, f *fields) error {
 		}
 	}
 	return nil
+}
+
+// ignored reports progress of a cursor that makes no sense. It came from a
+// front-end, not from the proposer, and is the same on all replicas. Without it
+// records are delivered again, which is no reason to stop a partition for good.
+func (p *Partition) ignored(c *Channel, name string, err error) {
+	p.opts.Logger.Error("progress of a cursor is not usable and is left out, records will be delivered again",
+		"partition", p.opts.ID, "channel", c.name, "cursor", name, "error", err)
 }
 
 type cursorKey struct {
@@ -274,14 +287,26 @@ func (p *Partition) publish() {
 	p.touched = p.touched[:0]
 }
 
-func (p *Partition) appliedTimeSeen(t int64) {
-	p.mu.Lock()
-	p.appliedTime = max(p.appliedTime, t)
-	p.mu.Unlock()
+func (p *Partition) applySession(o op, f *fields) error {
+	kind, name := f.uint(), string(f.bytes())
+	var value []byte
+	if o == opPutSession {
+		value = f.bytes()
+	}
+	if f.err == nil && kind > 255 {
+		return fmt.Errorf("%w: session of kind %d", errCommand, kind)
+	}
+	if f.err != nil {
+		return f.err
+	}
+	k := sessionKey{byte(kind), name}
+	if o == opPutSession {
+		p.sessions.put(k, bytes.Clone(value))
+	} else {
+		p.sessions.delete(k)
+	}
+	return nil
 }
 
-func (p *Partition) appliedChannelSeen(id uint64) {
-	p.mu.Lock()
-	p.appliedChannel = max(p.appliedChannel, id)
-	p.mu.Unlock()
-}
+// cursorStateBytesMax is the largest state of a cursor that the index keeps.
+const cursorStateBytesMax = index.MaxValueBytes

@@ -1,7 +1,6 @@
 package partition
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"leat.dev/leat/index"
 	"leat.dev/leat/segment"
@@ -28,6 +29,8 @@ type Options struct {
 	// longer one costs replay after a crash, a shorter one writes more.
 	FlushDelay time.Duration
 	Logger     *slog.Logger
+	// Registerer takes the metrics. Default: none.
+	Registerer prometheus.Registerer
 }
 
 // EnsureDefaults fills in what was left out.
@@ -77,74 +80,96 @@ func (p *Partition) WatchChannels(notify func(Change)) (cancel func()) {
 
 // Partition is one partition's state machine with its log and index. Its
 // methods may be called at once from any goroutine, but for Apply, Lead, Follow
-// (one goroutine each) and Start, Replay, Close (the owner).
+// (one goroutine each) and Start, Close (the owner).
+//
+// Lock order: indexMu, stateMu, then names.mu or a channel's cursorMu; fence,
+// then mu. With mu held none of the first chain is taken.
 type Partition struct {
-	opts       Options
-	proposer   Proposer // set by Start, with mu held
-	frameBytes int      // ends the gathering of an entry
-	wg         sync.WaitGroup
+	opts            Options
+	metrics         *metrics
+	payloadBytesMax int // of an entry
+	appendBytesMax  int // of one Append: a new channel's creation goes with it
+	frameBytes      int // ends the gathering of an entry
+	wg              sync.WaitGroup
+	closing         sync.Once
+	closeErr        error
 
-	// State that Apply writes. namesMu guards names against look-ups; byID and
-	// the rest are of Apply alone.
-	namesMu        sync.RWMutex
-	names          map[string]*Channel
+	// State that Apply writes, and the flusher reads, with stateMu held.
+	stateMu        sync.Mutex
 	byID           map[record.ChannelID]*Channel
 	sessions       sessions
-	applied        atomic.Uint64
 	appliedTerm    uint64
 	dirty          []*Channel
 	touched        []*Channel
 	changes        []Change
 	deleted        []record.ChannelID
 	deletedCursors []cursorKey
-	flush          flusher
-	sealMu         sync.Mutex    // held while extents are put into the index
-	indexed        atomic.Uint64 // record.SegmentID: extents up to it are in the index
+	// The same, but anyone may read it.
+	names          names
+	committed      atomic.Uint64 // entries up to it are final; not below applied
+	applied        atomic.Uint64
+	appliedChannel atomic.Uint64 // highest channel id
+	appliedTime    atomic.Int64  // highest time
+
+	flush   flusher
+	indexMu sync.Mutex // held while a batch of the index is made and committed
+	// Extents of segments up to indexed are in the index, and only of segments
+	// that hold final entries.
+	indexed  atomic.Uint64    // record.SegmentID
+	unmarked record.SegmentID // marks below it are dropped; guarded by indexMu
 
 	changeMu      sync.Mutex
 	changeWatches []*changeWatch // guarded by changeMu; replaced, never changed
 
-	// Of the proposer goroutine: what will be applied when all that was proposed
-	// under the term is.
+	// Of the proposer goroutine, but for epoch, which is guarded by mu: what will
+	// be applied when all that was proposed in the epoch is.
 	proposing struct {
-		term    uint64
+		epoch   uint64
 		channel uint64 // highest channel id given
 		time    int64
 	}
 
-	mu             sync.Mutex
-	work           sync.Cond // on mu: the proposer may have something to do
-	room           sync.Cond // on mu: the queue may have room
-	queue          []item
-	queueBytes     int
-	flights        int
-	idleFlights    []*flight
-	leading        bool
-	term           uint64
-	refusal        *time.Timer
-	stopErr        error
-	appliedChannel uint64 // highest channel id applied
-	appliedTime    int64  // highest time applied
+	fence sync.Mutex // held during Propose, and by Follow
+
+	mu          sync.Mutex
+	work        sync.Cond // on mu: the proposer may have something to do
+	room        sync.Cond // on mu: the queue may have room, or does not matter
+	proposer    Proposer  // nil before Start
+	queue       []item    // waiting from head on
+	head        int
+	queueBytes  int
+	flights     atomic.Int64 // entries under way; written with mu held
+	idleFlights []*flight
+	leading     bool
+	term        uint64
+	epoch       uint64      // counts calls of Lead
+	patience    *time.Timer // until giveUp, while this node does not lead
+	refusing    error       // what giveUp found; nil once this node leads
+	stopErr     error
 }
 
 // Open loads the partition's state from its index, as far as that is. Entries
-// after Applied come by Replay and Apply. Nothing is proposed before Start.
+// after Applied come by Apply. Nothing is proposed before Start. An error that
+// wraps index.ErrDamaged says that the index should be made anew.
 func Open(o Options) (*Partition, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
 	p := &Partition{
-		opts:  o,
-		names: make(map[string]*Channel),
-		byID:  make(map[record.ChannelID]*Channel),
-		sessions: sessions{
-			byKey: make(map[sessionKey][]byte),
-			dirty: make(map[sessionKey]struct{}),
-		},
+		opts:            o,
+		payloadBytesMax: o.Log.PayloadBytesMax(),
+		names:           newNames(),
+		byID:            make(map[record.ChannelID]*Channel),
+		sessions:        newSessions(),
 	}
+	p.appendBytesMax = min(record.BatchBytesMax, p.payloadBytesMax-commandBytesMax-opBytesMax-2*2-record.ChannelNameBytesMax)
+	p.frameBytes = min(frameBytesMax, p.payloadBytesMax)
 	p.work.L, p.room.L = &p.mu, &p.mu
-	p.frameBytes = min(frameBytesMax, o.Log.PayloadBytesMax()/2)
+	var err error
+	if p.metrics, err = newMetrics(o.Registerer); err != nil {
+		return nil, fmt.Errorf("open partition %d: %w", o.ID, err)
+	}
 	if err := p.load(); err != nil {
 		return nil, fmt.Errorf("open partition %d: %w", o.ID, err)
 	}
@@ -153,26 +178,30 @@ func Open(o Options) (*Partition, error) {
 }
 
 // Start begins to propose through the given proposer, whenever Lead says that
-// this node leads.
+// this node leads. What the log holds and is committed has been applied.
 func (p *Partition) Start(proposer Proposer) {
+	// An index that was empty has got none of the extents yet.
+	p.IndexSealed()
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.proposer = proposer
-	p.mu.Unlock()
+	if !p.leading {
+		p.leaderlessLocked()
+	}
 	p.wg.Add(1)
 	go p.proposeLoop()
 }
 
 // Close ends proposing, answers what waits with ErrClosed, and writes the index
-// up. The proposer must not call Apply any more.
+// up. What is under way still gets its outcome from the proposer, which must not
+// call Apply any more. A second Close does nothing.
 func (p *Partition) Close() error {
-	p.Fail(ErrClosed)
-	p.mu.Lock()
-	if p.refusal != nil {
-		p.refusal.Stop()
-	}
-	p.mu.Unlock()
-	p.wg.Wait()
-	return p.flush.close()
+	p.closing.Do(func() {
+		p.Fail(ErrClosed)
+		p.wg.Wait()
+		p.closeErr = p.flush.close()
+	})
+	return p.closeErr
 }
 
 // ID is the partition's number.
@@ -186,115 +215,18 @@ func (p *Partition) newChannel(name string) *Channel {
 
 // Channel returns the channel of that name, and false when it does not exist.
 func (p *Partition) Channel(name string) (*Channel, bool) {
-	p.namesMu.RLock()
-	c := p.names[name]
-	p.namesMu.RUnlock()
-	if c == nil || !c.Exists() {
-		return nil, false
-	}
-	return c, true
+	c := p.names.get(name)
+	return c, c != nil
 }
 
 // Ensure returns the channel of that name. When there is none, it returns a
-// channel that comes into being with what is first stored in it.
-func (p *Partition) Ensure(name string) (*Channel, error) {
-	p.namesMu.RLock()
-	c := p.names[name]
-	p.namesMu.RUnlock()
-	if c != nil {
-		return c, nil
-	}
-	if err := ValidateName(name); err != nil {
-		return nil, err
-	}
-	p.namesMu.Lock()
-	defer p.namesMu.Unlock()
-	if c = p.names[name]; c == nil {
-		c = p.newChannel(name)
-		p.names[name] = c
-	}
-	return c, nil
-}
-
-// Create makes a channel with the given settings and returns when it is
-// durable. A channel that exists with equal settings is as good as created; with
-// others it is ErrChannelExists.
-func (p *Partition) Create(ctx context.Context, name string, cfg Config) (*Channel, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, channelError(name, err)
-	}
-	c, err := p.Ensure(name)
-	if err != nil {
-		return nil, err
-	}
-	if old := c.Config(); c.Exists() && !old.Equal(&cfg) {
-		return nil, channelError(name, ErrChannelExists)
-	}
-	// Preparing the item creates the channel; the settings follow in the same
-	// entry, because a publish may have made the channel meanwhile.
-	err = await(ctx, func(done func(error)) {
-		p.operate(c, func(dst []byte) []byte {
-			return appendOp(dst, opSetChannel, []uint64{uint64(c.proposed.id)}, cfg.encode())
-		}, done)
-	})
-	if err != nil {
-		return nil, channelError(name, err)
-	}
-	return c, nil
-}
-
-// Set changes a channel's settings and returns when that is durable.
-func (c *Channel) Set(ctx context.Context, cfg Config) error {
-	if err := cfg.Validate(); err != nil {
-		return channelError(c.name, err)
-	}
-	return c.change(ctx, func(dst []byte) []byte {
-		return appendOp(dst, opSetChannel, []uint64{uint64(c.proposed.id)}, cfg.encode())
-	})
-}
-
-// Trim removes all records below first and returns when that is durable. Their
-// offsets are not given anew.
-func (c *Channel) Trim(ctx context.Context, first record.Offset) error {
-	return c.change(ctx, func(dst []byte) []byte {
-		// What is not there yet at this place in the log is not trimmed.
-		return appendOp(dst, opTrimChannel, []uint64{uint64(c.proposed.id), uint64(min(first, c.proposed.next))})
-	})
-}
-
-// Purge removes all records that are there when the change is logged.
-func (c *Channel) Purge(ctx context.Context) error {
-	return c.Trim(ctx, ^record.Offset(0))
-}
-
-// Delete removes the channel with its records and cursors, and returns when
-// that is durable.
-func (c *Channel) Delete(ctx context.Context) error {
-	return c.change(ctx, func(dst []byte) []byte {
-		c.proposed.gone = true
-		return appendOp(dst, opDeleteChannel, []uint64{uint64(c.proposed.id)})
-	})
-}
-
-func (c *Channel) change(ctx context.Context, op func(dst []byte) []byte) error {
-	if !c.Exists() {
-		return channelError(c.name, ErrNoChannel)
-	}
-	err := await(ctx, func(done func(error)) { c.part.operate(c, op, done) })
-	return channelError(c.name, err)
-}
+// channel that comes into being with what is first stored in it. A channel that
+// is being deleted is returned until that is done.
+func (p *Partition) Ensure(name string) (*Channel, error) { return p.names.ensure(p, name) }
 
 // Channels calls visit with every channel that exists, in no order.
 func (p *Partition) Channels(visit func(*Channel)) {
-	p.namesMu.RLock()
-	list := make([]*Channel, 0, len(p.names))
-	for _, c := range p.names {
-		if c.Exists() {
-			list = append(list, c)
-		}
-	}
-	p.namesMu.RUnlock()
-	for _, c := range list {
+	for _, c := range p.names.list() {
 		visit(c)
 	}
 }

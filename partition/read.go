@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"leat.dev/leat/index"
 	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/record"
 )
@@ -11,11 +12,16 @@ import (
 // Reader reads a channel forward from an offset, a batch at a time. It holds a
 // lease on the segment that it is in, so that what it returned stays mapped; a
 // reader that waits should Pause. Use by one goroutine at a time.
+//
+// It sees final entries only: what was applied of the channel lies in entries up
+// to Partition.committed, and the iterator is limited to those. A log may hold
+// others behind, which will be taken back and whose offsets others will have.
 type Reader struct {
 	c     *Channel
 	next  record.Offset // the first offset that was not returned
 	lease *segment.Lease
 	it    segment.Iterator
+	limit uint64 // of it
 	raw   []byte // of the batch that was inflated last
 }
 
@@ -32,80 +38,112 @@ func (r *Reader) Offset() record.Offset { return r.next }
 // to be read; those before were there already, or are trimmed. The batch is
 // verified and inflated; it is valid until the next call of any method. ok is
 // false when everything was returned, and when the channel is gone. The error
-// wraps ErrCorrupt when stored bytes are damaged.
+// wraps ErrCorrupt when stored bytes are damaged, and ErrClosed when the log is
+// closed.
 func (r *Reader) Next(b *record.Batch) (first int, ok bool, err error) {
-	last := r.c.Last() // before the look-up: it only grows
-	r.next = max(r.next, r.c.First())
-	if r.next > last || !r.c.Exists() {
-		return 0, false, nil
-	}
-	// What was applied lies in some segment now. Segments up to left do not have
-	// it, so each turn of the loop leaves one behind or returns.
 	for left := record.SegmentID(0); ; {
+		if !r.there() {
+			return 0, false, nil
+		}
+		// The next record was applied, so it lies in some segment. Those up to
+		// left do not have it: each turn of the loop leaves one behind, skips
+		// what was trimmed meanwhile, or returns.
 		if r.lease == nil {
 			if err := r.seek(left); err != nil {
+				if r.c.First() > r.next || !r.c.Exists() {
+					continue // it went while it was looked for
+				}
 				return 0, false, r.fail(err)
 			}
 		}
 		more, err := r.it.Next(b)
-		if err != nil {
-			return 0, false, r.fail(err)
+		if err == nil && !more {
+			if now := r.c.part.committed.Load(); now > r.limit {
+				r.limit = now
+				r.it.Limit(now)
+				more, err = r.it.Next(b)
+			}
 		}
-		if !more {
+		switch {
+		case err != nil:
+			return 0, false, r.fail(err)
+		case !more:
 			left = r.lease.ID()
 			r.Pause()
 			continue
-		}
-		if b.Last() < r.next {
+		case b.Last() < r.next:
 			continue
-		}
-		if b.Base > last {
-			// Stored, but not applied yet.
-			r.Pause()
-			return 0, false, nil
+		case b.Base > r.next:
+			if r.c.First() > r.next {
+				r.Pause() // and look again, from there on
+				continue
+			}
+			if !r.c.Exists() {
+				continue
+			}
+			return 0, false, r.fail(fmt.Errorf("%w: what follows begins at %d, in segment %d", ErrCorrupt, b.Base, r.lease.ID()))
 		}
 		if r.raw, err = b.Inflate(r.raw); err != nil {
 			return 0, false, r.fail(err)
 		}
-		if b.Base < r.next {
-			first = int(r.next - b.Base)
-		}
+		first = int(r.next - b.Base)
 		r.next = b.Last() + 1
 		return first, true, nil
 	}
 }
 
+// there tells whether there is something to return, and moves past what was
+// trimmed.
+func (r *Reader) there() bool {
+	last := r.c.Last()
+	if first := r.c.First(); first > r.next {
+		r.next = first
+		r.Pause() // it may be far, and segments know the way
+	}
+	return r.next <= last && r.c.Exists()
+}
+
 func (r *Reader) fail(err error) error {
 	r.Pause()
-	if errors.Is(err, segment.ErrCorrupt) || errors.Is(err, record.ErrFormat) || errors.Is(err, record.ErrChecksum) {
-		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	for _, damage := range []error{segment.ErrCorrupt, index.ErrDamaged, record.ErrFormat, record.ErrChecksum, record.ErrTooLarge, record.ErrShort} {
+		if errors.Is(err, damage) && !errors.Is(err, ErrCorrupt) {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+	}
+	if errors.Is(err, segment.ErrClosed) || errors.Is(err, index.ErrClosed) {
+		err = fmt.Errorf("%w: %w", ErrClosed, err)
 	}
 	return channelError(r.c.name, fmt.Errorf("read offset %d: %w", r.next, err))
 }
 
-// seek takes a lease on a segment that may have the next offset, behind left.
+// seek takes a lease on the first segment behind left that may have the next
+// offset.
 func (r *Reader) seek(left record.SegmentID) error {
 	p, id := r.c.part, record.ChannelID(r.c.id.Load())
 	// Before the look-up, or a segment that gets into the index between the two
 	// would be seen by neither.
 	indexed := record.SegmentID(p.indexed.Load())
-	seg, _, ok, err := p.opts.Index.FindExtent(id, r.next)
-	if err != nil {
-		return err
-	}
-	if ok && seg > left {
-		err := r.enter(seg, id)
-		if err == nil || !errors.Is(err, segment.ErrGone) {
+	for off := r.next; ; {
+		seg, e, ok, err := p.opts.Index.FindExtent(id, off)
+		if err != nil {
 			return err
 		}
+		if !ok {
+			break
+		}
+		if seg > left {
+			if err := r.enter(seg, id); !errors.Is(err, segment.ErrGone) {
+				return err
+			}
+		}
+		off = e.Last + 1 // it was dropped, and First moves past it
 	}
 	// It is in a segment whose extents are not in the index yet.
 	for _, info := range p.opts.Log.Segments() {
 		if info.ID <= max(left, indexed) {
 			continue
 		}
-		err := r.enter(info.ID, id)
-		if err == nil || !errors.Is(err, segment.ErrGone) {
+		if err := r.enter(info.ID, id); !errors.Is(err, segment.ErrGone) {
 			return err
 		}
 	}
@@ -113,80 +151,31 @@ func (r *Reader) seek(left record.SegmentID) error {
 }
 
 func (r *Reader) enter(seg record.SegmentID, id record.ChannelID) error {
-	lease, err := r.c.part.opts.Log.Acquire(seg)
+	p := r.c.part
+	lease, err := p.opts.Log.Acquire(seg)
 	if err != nil {
 		return err
 	}
 	r.lease, r.it = lease, lease.Seek(id, r.next)
+	r.limit = p.committed.Load()
+	r.it.Limit(r.limit)
 	return nil
 }
+
+// inflatedKeepBytes bounds what a paused reader holds on to.
+const inflatedKeepBytes = 256 << 10
 
 // Pause gives up the lease; what Next returned is not valid any more. The
 // reader goes on where it was.
 func (r *Reader) Pause() {
 	if r.lease != nil {
 		r.lease.Release()
-		r.lease = nil
+		r.lease, r.it = nil, segment.Iterator{}
+	}
+	if cap(r.raw) > inflatedKeepBytes {
+		r.raw = nil
 	}
 }
 
 // Close ends the reader.
 func (r *Reader) Close() { r.Pause() }
-
-// OffsetAt returns the offset of the first record whose time is ns or later,
-// and Last()+1 when there is none.
-func (c *Channel) OffsetAt(ns int64) (record.Offset, error) {
-	last := c.Last()
-	off, ok, err := c.seekTime(ns)
-	if err != nil {
-		return 0, channelError(c.name, fmt.Errorf("look up time %d: %w", ns, err))
-	}
-	if !ok || off > last {
-		return last + 1, nil
-	}
-	return max(off, c.First()), nil
-}
-
-func (c *Channel) seekTime(ns int64) (record.Offset, bool, error) {
-	p, id := c.part, record.ChannelID(c.id.Load())
-	indexed := record.SegmentID(p.indexed.Load()) // before the look-up, as in seek
-	seg, e, ok, err := p.opts.Index.FindExtentAtTime(id, ns)
-	if err != nil {
-		return 0, false, err
-	}
-	if ok {
-		if e.FirstTime >= ns {
-			return e.First, true, nil
-		}
-		off, ok, err := p.timeIn(seg, id, ns)
-		if ok || err != nil {
-			return off, ok, err
-		}
-	}
-	for _, info := range p.opts.Log.Segments() {
-		if info.ID <= indexed {
-			continue
-		}
-		off, ok, err := p.timeIn(info.ID, id, ns)
-		if ok || err != nil {
-			return off, ok, err
-		}
-	}
-	return 0, false, nil
-}
-
-// timeIn finds a channel's first record of at least a time in one segment.
-func (p *Partition) timeIn(seg record.SegmentID, id record.ChannelID, ns int64) (record.Offset, bool, error) {
-	lease, err := p.opts.Log.Acquire(seg)
-	if errors.Is(err, segment.ErrGone) {
-		return 0, false, nil
-	}
-	if err != nil {
-		return 0, false, err
-	}
-	defer lease.Release()
-	it := lease.SeekTime(id, ns)
-	var b record.Batch
-	ok, err := it.Next(&b)
-	return b.Base, ok, err
-}
