@@ -15,5 +15,9 @@
 //	index/           Pebble; rebuilt from the segments when it is lost or damaged
 //	partition-NNNN/  segments and their manifest
 //
+// Segments leave a reserve on the disk (reserve.go), so that a full one refuses
+// publishes and does not stop the index. An index that is damaged is made anew; one
+// that cannot be written any more is told by health and made good by the next start.
+//
 // Start with [Open], in node.go; storage.go opens what is on disk.
 package node
