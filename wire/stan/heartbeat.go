@@ -186,12 +186,15 @@ func (h *heartbeats) missed(c *client, now time.Time) {
 	if c.beat.failed <= h.f.opts.HeartbeatFailMax {
 		return
 	}
-	heap.Remove(&h.due, c.beat.index)
-	h.f.opts.Logger.Warn("a client does not answer heartbeats and is closed", "client", c.id, "missed", c.beat.failed)
-	c.enqueue(func() {
+	closing := c.enqueue(func() {
 		// What goes wrong is logged where it does.
 		_ = h.f.endClient(c)
 	})
+	if !closing {
+		return // too many of its requests wait; at the next miss, then
+	}
+	heap.Remove(&h.due, c.beat.index)
+	h.f.opts.Logger.Warn("a client does not answer heartbeats and is closed", "client", c.id, "missed", c.beat.failed)
 }
 
 // suspect tells the client's subscriptions whether it answers.

@@ -341,35 +341,6 @@ func TestDuplicateClient(t *testing.T) {
 	require.Less(t, time.Since(before), 2*time.Second)
 }
 
-// Aim: a client that does not answer heartbeats is closed after so many misses,
-// its plain subscriptions go, its durables stay. Method: short intervals, a
-// client that stops answering.
-func TestHeartbeats(t *testing.T) {
-	s := start(t, stan.Options{HeartbeatInterval: 5 * time.Millisecond, HeartbeatTimeout: 5 * time.Millisecond, HeartbeatFailMax: 3})
-	r := s.dial()
-	require.Empty(t, r.hello("me", 1))
-	_, _ = r.subscribe(&official.SubscriptionRequest{Subject: "foo", DurableName: "d", StartPosition: official.StartPosition_First})
-	_, b := r.subscribe(&official.SubscriptionRequest{Subject: "foo"})
-	time.Sleep(100 * time.Millisecond)
-	require.Empty(t, r.publish(&official.PubMsg{ClientID: "me", Guid: "1", Subject: "foo"}), "alive")
-
-	require.NoError(t, r.beats.Unsubscribe())
-	_, err := r.nc.SubscribeSync(r.hb)
-	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		return r.publish(&official.PubMsg{ClientID: "me", Guid: "1", Subject: "foo"}) == "stan: invalid publish request"
-	}, patience, 5*time.Millisecond)
-	require.Eventually(t, func() bool {
-		return r.end(r.UnsubRequests, &official.UnsubscribeRequest{ClientID: "me", Subject: "foo", Inbox: b.AckInbox}) == "stan: invalid subscription"
-	}, patience, 5*time.Millisecond)
-
-	again := s.dial()
-	require.Empty(t, again.hello("me", 1))
-	sub, a := again.subscribe(&official.SubscriptionRequest{Subject: "foo", DurableName: "d"})
-	require.Empty(t, a.Error)
-	require.True(t, again.next(sub).Redelivered, "the durable was kept")
-}
-
 // Aim: no message comes before the response, a response follows only when it is
 // wanted. Method: raw connection whose order of arrival is visible.
 func TestSubscribeOrder(t *testing.T) {
