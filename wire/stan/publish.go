@@ -114,7 +114,7 @@ func (s *source) add(c *partition.Channel, m *pb.PubMsg, reply []byte) error {
 	p.ends = append(p.ends, len(p.arena))
 	p.arena = append(p.arena, m.GUID...)
 	p.ends = append(p.ends, len(p.arena))
-	if p.append.Bytes() >= partition.AppendBytesMax {
+	if p.append.Full() {
 		s.flushPublishes()
 	}
 	return nil
