@@ -28,6 +28,7 @@ import (
 // is room, publishing works again; nothing is lost. Method: a node on a file
 // system of limited size, filled and freed over and over.
 func TestFullDisk(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	d, h := newDisk(), newHistory()
 	o := d.options()
 	o.HTTP = "127.0.0.1:0"

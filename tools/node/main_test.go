@@ -40,7 +40,8 @@ func build() (name string, err error) {
 }
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	// A Raft that would read a damaged entry is parked for the life of the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("leat.dev/leat/replication.park"), goleak.Cleanup(func(code int) {
 		if programDir != "" {
 			_ = os.RemoveAll(programDir)
 		}

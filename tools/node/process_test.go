@@ -59,6 +59,7 @@ func TestSecondProcess(t *testing.T) {
 // acknowledged any more; take what the reserve left; free; over and over; read
 // everything at the end, and after a kill.
 func TestFullExt4(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	dir := smallDisk(t)
 	p := newProgram(t)
 	p.dir = filepath.Join(dir, "data")

@@ -22,6 +22,7 @@ import (
 // all partitions until their connections are not read any more, by NATS and by
 // STAN, replays that follow; Close; then the same directory is read.
 func TestStopUnderLoad(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	fault := vfs.NewFault(vfs.OS{})
 	o := Options{
 		Dir: t.TempDir(), NodeID: "n1", ClusterID: "test", Partitions: 2, Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0",
