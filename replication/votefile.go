@@ -144,8 +144,12 @@ func openVoteFile(fsys vfs.FS, dir string, partition uint32) (*voteFile, error) 
 	return v, nil
 }
 
-// recover reads both slots and makes them equal.
+// recover reads both slots and makes them equal. It reads from disk: after a failed sync the cache may hold a slot that the
+// disk does not, and that no later sync would write.
 func (v *voteFile) recover() error {
+	if err := errors.Join(v.file.SyncData(), v.file.DropCache()); err != nil {
+		return err
+	}
 	both := make([]byte, voteFileBytes)
 	if n, err := v.file.ReadAt(both, 0); n < voteFileBytes {
 		return fmt.Errorf("%w: read %d bytes, want %d: %w", ErrVoteLost, n, voteFileBytes, err)
