@@ -176,9 +176,10 @@ func (c *Channel) applyTrim(first record.Offset) {
 	c.cursorMu.Lock()
 	defer c.cursorMu.Unlock()
 	for _, s := range c.cursors {
-		if s.place.MoveFirst(first) > 0 {
-			s.dirty = true
-		}
+		// Its result counts pending records only, and those were few or none.
+		floor := s.place.Floor()
+		s.place.MoveFirst(first)
+		s.dirty = s.dirty || s.place.Floor() != floor
 	}
 }
 
