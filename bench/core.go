@@ -68,8 +68,11 @@ func Core(ctx context.Context, o CoreOptions) (*Report, error) {
 		return nil, err
 	}
 	r := &Report{Workload: "core", Parameters: []Parameter{
-		{"publishers", o.Publishers}, {"subscribers", o.Subscribers}, {"message bytes", o.MessageBytes},
-		{"in flight", o.InFlight}, {"seconds", o.Duration.Seconds()},
+		{"publishers", o.Publishers},
+		{"subscribers", o.Subscribers},
+		{"message bytes", o.MessageBytes},
+		{"in flight", o.InFlight},
+		{"seconds", o.Duration.Seconds()},
 	}}
 	r.rates("delivered", n, o.MessageBytes, took)
 	r.add("published", "msgs/s", float64(n)/float64(o.Subscribers)/took.Seconds())

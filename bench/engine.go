@@ -73,8 +73,11 @@ func Engine(ctx context.Context, o EngineOptions) (r *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	r = &Report{Workload: "engine", Parameters: []Parameter{
-		{"record bytes", o.RecordBytes}, {"block bytes", o.BlockBytes}, {"writers", o.Writers},
-		{"partitions", o.Partitions}, {"seconds", o.Duration.Seconds()},
+		{"record bytes", o.RecordBytes},
+		{"block bytes", o.BlockBytes},
+		{"writers", o.Writers},
+		{"partitions", o.Partitions},
+		{"seconds", o.Duration.Seconds()},
 	}}
 	e := &engine{o: &o, content: content}
 	for i := range o.Writers {

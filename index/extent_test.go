@@ -31,10 +31,23 @@ func TestFindExtent(t *testing.T) {
 		off, time int64
 		seg       record.SegmentID
 	}{
-		{off: 0, seg: 1}, {off: 10, seg: 1}, {off: 19, seg: 1}, {off: 20, seg: 2}, {off: 29, seg: 2},
-		{off: 30, seg: 4}, {off: 39, seg: 4}, {off: 40, seg: 4}, {off: 41, seg: 6}, {off: math.MaxInt64, seg: 6},
-		{time: -5, seg: 1}, {time: 100, seg: 1}, {time: 190, seg: 1}, {time: 191, seg: 4}, {time: 400, seg: 4},
-		{time: 401, seg: 6}, {time: math.MaxInt64, seg: 6},
+		{off: 0, seg: 1},
+		{off: 10, seg: 1},
+		{off: 19, seg: 1},
+		{off: 20, seg: 2},
+		{off: 29, seg: 2},
+		{off: 30, seg: 4},
+		{off: 39, seg: 4},
+		{off: 40, seg: 4},
+		{off: 41, seg: 6},
+		{off: math.MaxInt64, seg: 6},
+		{time: -5, seg: 1},
+		{time: 100, seg: 1},
+		{time: 190, seg: 1},
+		{time: 191, seg: 4},
+		{time: 400, seg: 4},
+		{time: 401, seg: 6},
+		{time: math.MaxInt64, seg: 6},
 	} {
 		t.Run(fmt.Sprintf("offset %d time %d", c.off, c.time), func(t *testing.T) {
 			find := func() (record.SegmentID, index.Extent, bool, error) { return p.FindExtent(5, record.Offset(c.off)) }
@@ -61,7 +74,7 @@ func TestFindExtent(t *testing.T) {
 		require.False(t, ok)
 		_, _, ok, err = p.FindExtentAtTime(c.ch, int64(c.from)+1)
 		require.NoError(t, err)
-		require.Equal(t, false, ok)
+		require.False(t, ok)
 	}
 }
 

@@ -37,8 +37,10 @@ func dump(t testing.TB, p *index.Partition) string {
 }
 
 func extent(first, last record.Offset, firstTime, lastTime int64) index.Extent {
-	return index.Extent{First: first, Last: last, FirstTime: firstTime, LastTime: lastTime,
-		Records: uint64(last-first) + 1, Bytes: 100 * (uint64(last-first) + 1)}
+	return index.Extent{
+		First: first, Last: last, FirstTime: firstTime, LastTime: lastTime,
+		Records: uint64(last-first) + 1, Bytes: 100 * (uint64(last-first) + 1),
+	}
 }
 
 // TestReadsReturnWhatBatchesPut puts one of everything into two partitions, and checks each read, the dump, and that both

@@ -120,14 +120,22 @@ func TestWrongKeysAreDamage(t *testing.T) {
 			_, _, err := p.Segment(1)
 			return err
 		}},
-		"extent": {prefix + "\x07\x00\x00\x00\x00\x00\x00\x00\x011234567812345678", "\x01\x01\x01\x01\x011234",
-			func(p *index.Partition) error { _, _, _, err := p.FindExtent(1, 0); return err }},
-		"extent by time": {prefix + "\x07\x00\x00\x00\x00\x00\x00\x00\x011234567812345678", "",
-			func(p *index.Partition) error { _, _, _, err := p.FindExtentAtTime(1, 0); return err }},
-		"extent's key": {prefix + "\x07\x00\x00\x00\x00\x00\x00\x00\x01", "",
-			func(p *index.Partition) error { b := p.NewBatch(); b.DeleteChannel(1); return b.Commit() }},
-		"holding": {prefix + "\x08\x00\x00\x00\x00\x00\x00\x00\x01", "",
-			func(p *index.Partition) error { b := p.NewBatch(); b.DeleteSegment(1); return b.Commit() }},
+		"extent": {
+			prefix + "\x07\x00\x00\x00\x00\x00\x00\x00\x011234567812345678", "\x01\x01\x01\x01\x011234",
+			func(p *index.Partition) error { _, _, _, err := p.FindExtent(1, 0); return err },
+		},
+		"extent by time": {
+			prefix + "\x07\x00\x00\x00\x00\x00\x00\x00\x011234567812345678", "",
+			func(p *index.Partition) error { _, _, _, err := p.FindExtentAtTime(1, 0); return err },
+		},
+		"extent's key": {
+			prefix + "\x07\x00\x00\x00\x00\x00\x00\x00\x01", "",
+			func(p *index.Partition) error { b := p.NewBatch(); b.DeleteChannel(1); return b.Commit() },
+		},
+		"holding": {
+			prefix + "\x08\x00\x00\x00\x00\x00\x00\x00\x01", "",
+			func(p *index.Partition) error { b := p.NewBatch(); b.DeleteSegment(1); return b.Commit() },
+		},
 		"dump": {prefix + "\x05", "", func(p *index.Partition) error { return p.Dump(&writer{}) }},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package replication_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,7 +189,7 @@ func TestFollowerBehindTheFront(t *testing.T) {
 		behind := (first + 1) % 3
 		c.stop(behind)
 		for i := range 20 {
-			mustPropose(t, c.groups[first], fmt.Sprint(i))
+			mustPropose(t, c.groups[first], strconv.Itoa(i))
 		}
 		time.Sleep(10 * time.Second)
 		for i, g := range c.groups {
@@ -216,7 +217,7 @@ func TestDamagedLeader(t *testing.T) {
 	c.stop(behind)
 	var want []string
 	for i := range 20 {
-		want = append(want, fmt.Sprint(i))
+		want = append(want, strconv.Itoa(i))
 		mustPropose(t, c.groups[first], want[i])
 	}
 	last, _ := c.nodes[first].log.Last()

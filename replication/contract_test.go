@@ -1,7 +1,6 @@
 package replication_test
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -58,7 +57,7 @@ func requireLog(t *testing.T, s raft.LogStore, want *raft.Log) {
 func requireNotFound(t *testing.T, s raft.LogStore, index uint64) {
 	t.Helper()
 	var l raft.Log
-	require.True(t, s.GetLog(index, &l) == raft.ErrLogNotFound, "index %d", index) //nolint:errorlint // Raft compares so.
+	require.Equal(t, s.GetLog(index, &l), raft.ErrLogNotFound, "index %d", index) //nolint:errorlint // Raft compares so.
 }
 
 // Aim: our LogStore behaves as Raft expects. Method: the same steps on the library's own store and on ours.
@@ -240,7 +239,7 @@ func TestOldTypes(t *testing.T) {
 	s := replication.NewLogStore(newFakeLog(), replication.LogStoreHooks{Fail: func(error) {}})
 	err := s.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogAddPeerDeprecated})
 	require.Error(t, err)
-	require.False(t, errors.Is(err, replication.ErrNoSpace))
+	require.NotErrorIs(t, err, replication.ErrNoSpace)
 }
 
 // Aim: a write that is refused right after a suffix was deleted ends the group, since Raft's idea of the end of the log is

@@ -2,6 +2,7 @@ package replication_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -70,7 +71,7 @@ func TestRestartAppliesWhatIsMissing(t *testing.T) {
 		n.lead(t)
 		var want []string
 		for i := range 50 {
-			want = append(want, fmt.Sprint(i))
+			want = append(want, strconv.Itoa(i))
 			mustPropose(t, g, want[i])
 		}
 		if snap {
@@ -98,7 +99,7 @@ func TestLostLog(t *testing.T) {
 	g := n.open(t)
 	n.lead(t)
 	for i := range 20 {
-		mustPropose(t, g, fmt.Sprint(i))
+		mustPropose(t, g, strconv.Itoa(i))
 	}
 	require.NoError(t, g.Snapshot())
 	require.NoError(t, g.Close())
@@ -172,7 +173,7 @@ func TestNeedsBootstrap(t *testing.T) {
 	g := n.open(t)
 	n.lead(t)
 	for i := range 20 {
-		mustPropose(t, g, fmt.Sprint(i))
+		mustPropose(t, g, strconv.Itoa(i))
 	}
 	require.NoError(t, g.Snapshot())
 	covered := g.Status().Snapshot
@@ -272,7 +273,7 @@ func TestRestoreManifest(t *testing.T) {
 	g := n.open(t)
 	n.lead(t)
 	for i := range 5 {
-		mustPropose(t, g, fmt.Sprint(i))
+		mustPropose(t, g, strconv.Itoa(i))
 	}
 	last, term := n.log.Last()
 	restore := func(index, term uint64) error {
@@ -305,11 +306,11 @@ func TestAppliedEntriesAreSkipped(t *testing.T) {
 	require.True(t, ok)
 	var logs []*raft.Log
 	for i := last - 1; i <= last+2; i++ {
-		logs = append(logs, &raft.Log{Index: i, Term: 2, Type: raft.LogCommand, Data: []byte(fmt.Sprint(i))})
+		logs = append(logs, &raft.Log{Index: i, Term: 2, Type: raft.LogCommand, Data: []byte(strconv.FormatUint(i, 10))})
 	}
 	logs[2].Type = raft.LogConfiguration
 	require.Len(t, f.ApplyBatch(logs), len(logs), "Raft panics otherwise")
-	require.Equal(t, []string{"one", fmt.Sprint(last + 2)}, n.machine.payloads())
+	require.Equal(t, []string{"one", strconv.FormatUint(last+2, 10)}, n.machine.payloads())
 	require.NoError(t, g.Close())
 }
 

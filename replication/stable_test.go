@@ -141,7 +141,7 @@ func TestVoteRot(t *testing.T) {
 		require.NoError(t, f.Close())
 	}
 	offsets := []int64{}
-	for off := int64(0); off < 64; off++ {
+	for off := range int64(64) {
 		offsets = append(offsets, off, replication.VoteSlotBytes+off)
 	}
 	offsets = append(offsets, 4095, 8191, 3000, 5000)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -149,7 +150,7 @@ func TestCrashSize(t *testing.T) {
 		require.Equal(t, fill(100, 'o'), data[:100])
 		rest := data[100:]
 		require.Equal(t, len(rest), bytes.Count(rest, []byte{0})+bytes.Count(rest, []byte("n")))
-		return fmt.Sprint(len(data))
+		return strconv.Itoa(len(data))
 	})
 	require.ElementsMatch(t, []string{"100", "4096", "8192", "12288", "12388"}, keys(sizes))
 }

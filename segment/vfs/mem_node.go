@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"maps"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -171,9 +172,7 @@ func (n *memNode) forgetDirty() {
 func (n *memNode) loseDirty() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for block, onDisk := range n.dirty {
-		n.lost[block] = onDisk
-	}
+	maps.Copy(n.lost, n.dirty)
 	n.forgetDirty()
 }
 

@@ -2,7 +2,6 @@ package vfs_test
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -369,7 +368,7 @@ func conformAtomic(t *testing.T, fsys vfs.FS, dir string) {
 	_, err := vfs.ReadFile(fsys, filepath.Join(dir, "none"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	err = vfs.WriteFileAtomic(fsys, filepath.Join(dir, "no", "where"), nil)
-	require.True(t, errors.Is(err, fs.ErrNotExist))
+	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 func conformMkdirSync(t *testing.T, fsys vfs.FS, dir string) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,10 +84,8 @@ func checkChannel(name string) error { return partition.ValidateName(name) }
 
 // checkOutput compares --output with what a command knows.
 func checkOutput(got string, known ...string) error {
-	for _, k := range known {
-		if got == k {
-			return nil
-		}
+	if slices.Contains(known, got) {
+		return nil
 	}
 	return fmt.Errorf("--output %q: want %s", got, strings.Join(known, ", "))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"leat.dev/leat/segment/record"
@@ -320,7 +321,7 @@ func (d *dumper) footer(at int64) error {
 		if i/footerPieceBytes < entries {
 			name = "position"
 		}
-		d.row(pos+int64(i), part[i:i+footerPieceBytes], name, fmt.Sprint(binary.LittleEndian.Uint32(part[i:])))
+		d.row(pos+int64(i), part[i:i+footerPieceBytes], name, strconv.FormatUint(uint64(binary.LittleEndian.Uint32(part[i:])), 10))
 	}
 	for i := range channels {
 		pos, part := take(layoutBytes(channel))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/binary"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -131,7 +130,7 @@ func (d *dumper) headers(at int64, list []byte) {
 		if i%2 == 1 {
 			part = "value"
 		}
-		d.row(at, list[:used], "  "+part+"Bytes", fmt.Sprint(n))
+		d.row(at, list[:used], "  "+part+"Bytes", strconv.FormatUint(n, 10))
 		d.blob(at+int64(used), list[used:used+int(n)], "  "+part)
 		at, list = at+int64(used)+int64(n), list[used+int(n):]
 	}

@@ -41,7 +41,7 @@ func TestHelp(t *testing.T) {
 			require.NotEmpty(t, c.Short)
 			require.Greater(t, len(c.Long), len(c.Short))
 			require.NotEmpty(t, c.Example)
-			for _, l := range strings.Split(c.Example, "\n") {
+			for l := range strings.SplitSeq(c.Example, "\n") {
 				require.True(t, strings.HasPrefix(l, "  "), "indented: %q", l)
 				if i := strings.LastIndex(l, "| "); i >= 0 {
 					l = l[i+2:]
@@ -54,7 +54,7 @@ func TestHelp(t *testing.T) {
 				require.NoError(t, sub.ParseFlags(rest), l)
 				require.NoError(t, sub.ValidateArgs(sub.Flags().Args()), l)
 			}
-			for _, l := range strings.Split(c.Long, "\n") {
+			for l := range strings.SplitSeq(c.Long, "\n") {
 				require.LessOrEqual(t, len([]rune(l)), 90, "fits a terminal: %q", l)
 			}
 		})

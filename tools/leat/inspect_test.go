@@ -156,7 +156,7 @@ func requireJoined(t *testing.T, dump, file string) {
 	info, err := os.Stat(file)
 	require.NoError(t, err)
 	next := int64(0)
-	for _, l := range strings.Split(strings.TrimSpace(dump), "\n") {
+	for l := range strings.SplitSeq(strings.TrimSpace(dump), "\n") {
 		if strings.HasPrefix(l, "-- ") {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -25,10 +26,8 @@ func parseKeyField(text string) (keyField, error) {
 		return nil, nil
 	}
 	k := keyField(strings.Split(text, "."))
-	for _, name := range k {
-		if name == "" {
-			return nil, fmt.Errorf("--key %q: want a field's name, or a path as properties.net", text)
-		}
+	if slices.Contains(k, "") {
+		return nil, fmt.Errorf("--key %q: want a field's name, or a path as properties.net", text)
 	}
 	return k, nil
 }

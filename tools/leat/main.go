@@ -19,8 +19,7 @@ func main() {
 	if err == nil {
 		return
 	}
-	var exit *exitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exitError](err); ok {
 		if exit.err != nil {
 			fmt.Fprintln(os.Stderr, "leat:", exit.err)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func TestPublishAndReplayBytes(t *testing.T) {
 	r = leat(t, nil, "replay", "s", "--from", "LAST", "--server", server, "--output", "raw")
 	require.Equal(t, "no json, no line end\n", r.out)
 	r = leat(t, nil, "replay", "s", "--from", "2", "--count", "2", "--server", server, "--output", "raw")
-	require.Equal(t, "{\"id\":\"a2\",\"properties\":{\"net\":\"nc\",\"mag\":null}}\r\n\n", r.out)
+	require.JSONEq(t, "{\"id\":\"a2\",\"properties\":{\"net\":\"nc\",\"mag\":null}}\r\n\n", r.out)
 	r = leat(t, nil, "replay", "s", "--from", "-1h", "--server", server, "--output", "raw")
 	require.Equal(t, string(want)+"\n", r.out)
 	r = leat(t, nil, "replay", "s", "--from", "NEW", "--server", server, "--output", "raw")
@@ -152,7 +153,7 @@ func TestNodeRestartsUnderClients(t *testing.T) {
 	defer cancel()
 	followed, published := make(chan result, 1), make(chan result, 1)
 	go func() {
-		followed <- leatContext(ctx, nil, "replay", "f", "--follow", "--output", "raw", "--count", fmt.Sprint(count), "--server", server)
+		followed <- leatContext(ctx, nil, "replay", "f", "--follow", "--output", "raw", "--count", strconv.Itoa(count), "--server", server)
 	}()
 	in, w := io.Pipe()
 	go func() { published <- leatContext(ctx, in, "publish", "f", "--server", server) }()
@@ -175,7 +176,7 @@ func TestNodeRestartsUnderClients(t *testing.T) {
 	require.Equal(t, 0, all.code, all.err)
 	require.True(t, strings.HasPrefix(all.out, f.out), "the follower has what is stored, without hole or repetition of its own")
 	seen := make(map[string]bool)
-	for _, l := range strings.Split(all.out, "\n") {
+	for l := range strings.SplitSeq(all.out, "\n") {
 		seen[l] = true
 	}
 	for i := range count {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -156,9 +157,7 @@ func (p *publisher) send(n uint64, data []byte, key string, keyed bool) error {
 		m := &nats.Msg{Subject: p.subject, Reply: reply, Data: data, Header: p.header}
 		if keyed {
 			m.Header = make(nats.Header, len(p.header)+1)
-			for name, values := range p.header {
-				m.Header[name] = values
-			}
+			maps.Copy(m.Header, p.header)
 			m.Header[api.HeaderKey] = []string{key}
 		}
 		err = p.nc.PublishMsg(m)

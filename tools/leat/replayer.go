@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -102,8 +103,7 @@ func (r *replayer) run(ctx context.Context) error {
 // temporary tells whether to ask again: the connection broke, or the node is
 // not ready.
 func temporary(err error) bool {
-	var refused *api.Error
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*api.Error](err); ok {
 		return refused.Code == 503
 	}
 	return !errors.Is(err, errNotLeat) && !errors.Is(err, rawnats.ErrProtocol) && !errors.Is(err, errOutput) && !errors.Is(err, errChannelGone)
@@ -161,7 +161,7 @@ func (r *replayer) remaining() api.ReplayRequest {
 	if q.Durable != "" || r.next == 0 {
 		return q // the node knows where to go on
 	}
-	if from, err := api.ParseFrom(fmt.Sprint(r.next)); err == nil {
+	if from, err := api.ParseFrom(strconv.FormatUint(r.next, 10)); err == nil {
 		q.From = from
 	}
 	if !q.Follow && r.last >= r.next {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"leat.dev/leat/segment"
 	"leat.dev/leat/tools/node"
 )
 
@@ -34,7 +36,7 @@ goes on where it was.`,
 			o.Logger, o.Version, o.SegmentBytes = logger, version(), segmentMiB<<20
 			n, err := node.Open(o)
 			if err != nil {
-				return err
+				return openError(err)
 			}
 			<-cmd.Context().Done()
 			logger.Info("the node stops")
@@ -49,9 +51,20 @@ goes on where it was.`,
 	f.StringVar(&o.NodeID, "node-id", "", "name of this node (default random); fixed when the data directory is made")
 	f.IntVar(&o.Partitions, "partitions", 0, fmt.Sprintf("number of partitions (default %d); fixed when the data directory is made", node.DefaultPartitions))
 	f.Int64Var(&segmentMiB, "segment-mib", 0, "size of new segments in MiB, 1 to 1024 (default 128)")
+	f.BoolVar(&o.AcceptDataLoss, "accept-data-loss", false, "cut the end of a log whose damage may hide acknowledged records; without it the node refuses to start on one")
+	f.IntVar(&o.STAN.ChannelsMax, "stan-channels", -1, "channels that NATS Streaming clients may make (the old server's default was 100); -1 for no limit")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&logFormat, "log-format", "text", "text or json")
 	return c
+}
+
+// openError adds what an operator can do where only a flag helps.
+func openError(err error) error {
+	var damage *segment.CorruptionError
+	if errors.As(err, &damage) && damage.Tail == segment.TailUncertain {
+		return fmt.Errorf("%w; leat serve --accept-data-loss cuts it, and leat inspect --verify shows it", err)
+	}
+	return err
 }
 
 func newLogger(level, format string) (*slog.Logger, error) {

@@ -53,6 +53,10 @@ type Options struct {
 	// full one refuses publishes before it stops the index. By default 64 MiB, or
 	// a sixteenth of the disk where that is less. Negative leaves nothing.
 	DiskReserveBytes int64
+	// AcceptDataLoss lets a start cut the end of a log when it can't be told
+	// whether what is damaged there was acknowledged. Without it the start is
+	// refused. It is for an operator who has decided; what was cut is logged.
+	AcceptDataLoss bool
 	// NATS is passed on to the router; Addr and what the node knows better are
 	// set here.
 	NATS nats.Options

@@ -181,7 +181,8 @@ func (s *storage) openLog(sh *shard, id uint32, reg *prometheus.Registry) (err e
 	sh.log, err = segment.Open(segment.Options{
 		FS: s.files, Dir: filepath.Join(s.opts.Dir, fmt.Sprintf("partition-%04d", id)), Partition: id,
 		ClusterID: s.identity.ClusterID, SegmentBytes: s.opts.SegmentBytes, Now: s.opts.Now,
-		Logger: s.logger(id), Registerer: labelled(id, reg),
+		CutUncertain: s.opts.AcceptDataLoss,
+		Logger:       s.logger(id), Registerer: labelled(id, reg),
 		OnSeal: func(segment.Info) {
 			if p := sh.ready.Load(); p != nil {
 				p.IndexSealed()

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -149,7 +150,7 @@ func TestBindingChangesUnderPublisher(t *testing.T) {
 	}
 	in := c.replay("orders", `{"meta":"none"}`)
 	for k := range i {
-		require.Equal(t, fmt.Sprint(k), string(in.next().Data))
+		require.Equal(t, strconv.Itoa(k), string(in.next().Data))
 	}
 	require.Equal(t, []string{fmt.Sprint("204 ", i+1)}, in.take(1))
 }

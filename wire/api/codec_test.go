@@ -89,8 +89,10 @@ func TestHeadersRoundTrip(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, out)
 	require.Equal(t, "$LEAT.ACK.z.7.8", string(reply))
-	for _, bad := range []string{"", "NATS/1.0", "HTTP/1.1\r\n\r\n", "NATS/1.0\r\nA: 1", "NATS/1.0\r\nA\r\n\r\n", "NATS/1.0\r\n: x\r\n\r\n",
-		"NATS/1.0\r\nNats-Expected-Stream: x\r\n\r\n", "NATS/1.0\r\nnats-ttl: 1s\r\n\r\n", "NATS/1.0\r\nNats-Rollup: all\r\n\r\n"} {
+	for _, bad := range []string{
+		"", "NATS/1.0", "HTTP/1.1\r\n\r\n", "NATS/1.0\r\nA: 1", "NATS/1.0\r\nA\r\n\r\n", "NATS/1.0\r\n: x\r\n\r\n",
+		"NATS/1.0\r\nNats-Expected-Stream: x\r\n\r\n", "NATS/1.0\r\nnats-ttl: 1s\r\n\r\n", "NATS/1.0\r\nNats-Rollup: all\r\n\r\n",
+	} {
 		_, err := api.EncodeHeaders(nil, []byte(bad), &record.Record{})
 		require.ErrorIs(t, err, api.ErrBadRequest, bad)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -46,7 +47,7 @@ func TestBoundSubjects(t *testing.T) {
 	in := c.replay("orders", `{"meta":"reply"}`)
 	for i := range 100 {
 		m := in.next()
-		require.Equal(t, fmt.Sprint(i), string(m.Data))
+		require.Equal(t, strconv.Itoa(i), string(m.Data))
 		require.Equal(t, fmt.Sprintf("orders.s%d.new", i%3), m.Header.Get(api.HeaderSubject))
 	}
 	require.Equal(t, "returns.a.b", in.next().Header.Get(api.HeaderSubject))
@@ -64,10 +65,10 @@ func TestOrderOverSubjects(t *testing.T) {
 	for i := range records {
 		require.NoError(t, c.Publish(subjects[i%len(subjects)], fmt.Append(nil, i)))
 	}
-	require.Contains(t, c.ask("PUB.orders", fmt.Sprint(records)), fmt.Sprint(records+1))
+	require.Contains(t, c.ask("PUB.orders", strconv.Itoa(records)), strconv.Itoa(records+1))
 	in := c.replay("orders", `{"meta":"none"}`)
 	for i := range records + 1 {
-		require.Equal(t, fmt.Sprint(i), string(in.next().Data))
+		require.Equal(t, strconv.Itoa(i), string(in.next().Data))
 	}
 }
 
@@ -180,7 +181,7 @@ func TestThousandChannels(t *testing.T) {
 	}
 	in := c.replay("many.c77", ``)
 	for r := range rounds {
-		require.Equal(t, fmt.Sprint(r), string(in.next().Data))
+		require.Equal(t, strconv.Itoa(r), string(in.next().Data))
 	}
 }
 

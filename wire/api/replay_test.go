@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -100,7 +101,7 @@ func TestReplayMeta(t *testing.T) {
 	off, ns, ok := api.ParseDelivery(first.Reply)
 	require.True(t, ok, first.Reply)
 	require.EqualValues(t, 1, off)
-	require.Equal(t, when, fmt.Sprint(ns))
+	require.Equal(t, when, strconv.FormatInt(ns, 10))
 	require.Empty(t, second.Header)
 	require.Equal(t, "204 3", show(in.next()))
 
@@ -239,7 +240,7 @@ func TestSlowReceiver(t *testing.T) {
 	for range records {
 		require.NoError(t, c.Publish("$LEAT.PUB.big", payload))
 	}
-	require.Contains(t, c.ask("PUB.big", "end"), fmt.Sprint(records+1))
+	require.Contains(t, c.ask("PUB.big", "end"), strconv.Itoa(records+1))
 	for _, request := range []string{`{"meta":"reply"}`, `{"meta":"reply","window":1000}`} {
 		slow := n.client()
 		block, got, done := make(chan struct{}), 0, make(chan struct{})

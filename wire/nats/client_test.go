@@ -3,6 +3,7 @@ package nats_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,7 +137,7 @@ func TestRequestReply(t *testing.T) {
 		for i := range 100 {
 			m, err := nc.Request("echo", fmt.Append(nil, i), waitMax)
 			require.NoError(t, err)
-			require.Equal(t, fmt.Sprint(i), string(m.Data))
+			require.Equal(t, strconv.Itoa(i), string(m.Data))
 		}
 		_, err = nc.Request("nobody", nil, waitMax)
 		require.ErrorIs(t, err, natsgo.ErrNoResponders)

@@ -23,8 +23,7 @@ func (e *protocolError) drops() bool {
 
 // asProtocolError is for errors of the parser, which are all of this type.
 func asProtocolError(err error) *protocolError {
-	var p *protocolError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*protocolError](err); ok {
 		return p
 	}
 	return errArguments

@@ -247,7 +247,7 @@ func (p *parser) pub(buf []byte, at int, withHeader bool, o *op) (int, error) {
 func split(line []byte, args *[5][]byte) (n int, canonical bool) {
 	canonical = true
 	start := -1
-	for i := 0; i < len(line); i++ {
+	for i := range line {
 		switch b := line[i]; {
 		case b > ' ':
 			if start < 0 {

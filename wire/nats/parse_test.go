@@ -1,7 +1,6 @@
 package nats
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -29,7 +28,7 @@ func parseAll(t testing.TB, input []byte, cuts []byte) string {
 			used, err := p.next(buf, &o)
 			if err != nil {
 				var pe *protocolError
-				require.True(t, errors.As(err, &pe), "%v", err)
+				require.ErrorAs(t, err, &pe, "%v", err)
 				fmt.Fprintf(&out, "error %s", pe.reason)
 				return out.String()
 			}

@@ -51,8 +51,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		var all strings.Builder
 		for line := range strings.SplitSeq(d.Input, "\n") {
 			end := "\r\n"
-			if strings.HasSuffix(line, `\`) {
-				line, end = strings.TrimSuffix(line, `\`), ""
+			if before, ok := strings.CutSuffix(line, `\`); ok {
+				line, end = before, ""
 			}
 			text, err := strconv.Unquote(`"` + strings.ReplaceAll(line, `"`, `\"`) + `"`)
 			require.NoError(t, err, d.Pos)

@@ -1,6 +1,9 @@
 package subject
 
-import "bytes"
+import (
+	"bytes"
+	"maps"
+)
 
 const (
 	// indexFrom is the number of plain subscriptions on one node from which
@@ -153,9 +156,7 @@ func (n *node[T]) drop(tok string) {
 		n.children = nil
 	case ch.peak >= shrinkFrom && size < ch.peak/8:
 		smaller := make(map[string]*node[T], 2*size)
-		for tok, c := range ch.byToken {
-			smaller[tok] = c
-		}
+		maps.Copy(smaller, ch.byToken)
 		ch.byToken, ch.peak = smaller, size
 	}
 }
