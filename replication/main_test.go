@@ -14,5 +14,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*Raft).heartbeat"),
 		goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*Raft).pipelineDecode"),
 		goleak.IgnoreTopFunction("leat.dev/leat/replication.park"),
-		goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*deferError).Error"))
+		goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*deferError).Error"),
+		// The same wait, seen further down when Raft has begun to shut down.
+		goleak.IgnoreAnyFunction("github.com/hashicorp/raft.(*shutdownFuture).Error"))
 }

@@ -1,7 +1,6 @@
 package node_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -66,7 +65,7 @@ type program struct {
 	binary, dir, url string
 	listen           string
 	cmd              *exec.Cmd
-	log              bytes.Buffer
+	logName          string // a file: the program writes while the test reads
 }
 
 func newProgram(t *testing.T) *program {
@@ -74,7 +73,7 @@ func newProgram(t *testing.T) *program {
 	dir := t.TempDir()
 	binary, err := node.Program()
 	require.NoError(t, err)
-	p := &program{binary: binary, dir: filepath.Join(dir, "data"), listen: freeAddr(t)}
+	p := &program{binary: binary, dir: filepath.Join(dir, "data"), listen: freeAddr(t), logName: filepath.Join(dir, "log")}
 	p.url = "nats://" + p.listen
 	t.Cleanup(func() {
 		if p.cmd != nil {
@@ -82,7 +81,7 @@ func newProgram(t *testing.T) *program {
 			_ = p.cmd.Wait()
 		}
 		if t.Failed() {
-			t.Logf("the program's log:\n%s", p.log.String())
+			t.Logf("the program's log:\n%s", p.log())
 		}
 	})
 	return p
@@ -100,8 +99,11 @@ func freeAddr(t *testing.T) string {
 func (p *program) start(t *testing.T) {
 	t.Helper()
 	p.cmd = exec.Command(p.binary, "serve", "--data", p.dir, "--listen", p.listen, "--http", "", "--segment-mib", "1")
-	p.cmd.Stderr = &p.log
+	log, err := os.OpenFile(p.logName, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(t, err)
+	p.cmd.Stderr = log
 	require.NoError(t, p.cmd.Start())
+	require.NoError(t, log.Close()) // the program has its own
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		nc, err := nats.Connect(p.url, nats.Timeout(time.Second))
@@ -112,9 +114,20 @@ func (p *program) start(t *testing.T) {
 				return
 			}
 		}
-		require.True(t, time.Now().Before(deadline), "the node does not serve: %v\n%s", err, p.log.String())
+		if time.Now().After(deadline) {
+			require.Fail(t, "the node does not serve", "%v\n%s", err, p.log())
+		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// log is what the program has said so far.
+func (p *program) log() string {
+	b, err := os.ReadFile(p.logName)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
 func (p *program) kill(t *testing.T) {

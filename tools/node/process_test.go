@@ -47,7 +47,7 @@ func TestSecondProcess(t *testing.T) {
 	cancel()
 	require.NotEmpty(t, b.acked)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, p.cmd.Wait(), p.log.String())
+	require.NoError(t, p.cmd.Wait(), p.log())
 	p.start(t)
 	b.check(t, p.url, "after SIGTERM", 0)
 	p.kill(t)
@@ -95,9 +95,9 @@ func TestFullExt4(t *testing.T) {
 	}
 	b.check(t, p.url, "at the end", 0)
 	t.Logf("%d records acknowledged", len(b.acked))
-	require.NotContains(t, p.log.String(), "panic")
+	require.NotContains(t, p.log(), "panic")
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, p.cmd.Wait(), p.log.String())
+	require.NoError(t, p.cmd.Wait(), p.log())
 	p.cmd = nil
 }
 
