@@ -2,6 +2,7 @@ package partition
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -159,7 +160,7 @@ func (c *Channel) Watch(notify func()) (cancel func()) {
 // wake is called by Apply.
 func (c *Channel) wake() {
 	c.watchMu.Lock()
-	ws := c.watches[:len(c.watches):len(c.watches)]
+	ws := slices.Clip(c.watches)
 	c.watchMu.Unlock()
 	for _, w := range ws {
 		w.notify()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -65,7 +66,7 @@ func (o *outcomes) check(t *testing.T, channel string, values []string) {
 // without flushing all is read and compared.
 func TestFaultyLeader(t *testing.T) {
 	for seed := range uint64(6) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { faultyLeader(t, seed) })
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { faultyLeader(t, seed) })
 	}
 }
 

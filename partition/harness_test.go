@@ -19,7 +19,11 @@ import (
 	"leat.dev/leat/segment/vfs"
 )
 
-const epochStart = 1_700_000_000_000_000_000
+const (
+	epochStart = 1_700_000_000_000_000_000
+	patience   = 20 * time.Second
+	tick       = time.Millisecond
+)
 
 // node is a partition over files in memory, with a log that nobody replicates.
 type node struct {
@@ -32,6 +36,7 @@ type node struct {
 	log    *segment.Log
 	part   *partition.Partition
 	leader *leader
+	wrap   func(*leader) partition.Proposer // nil: the leader as it is
 }
 
 // newNode makes a node that is not open.
@@ -73,6 +78,10 @@ func (n *node) open() {
 	require.NoError(n.t, err)
 	n.replay(n.part.Applied() + 1)
 	n.leader = newLeader(n.log, n.part)
+	if n.wrap != nil {
+		n.part.Start(n.wrap(n.leader))
+		return
+	}
 	n.part.Start(n.leader)
 }
 
@@ -217,6 +226,10 @@ type leader struct {
 	// Guarded by mu.
 	decide func(payload []byte) (verdict, error)
 
+	// change is held while the partition is told who leads. Taken before mu.
+	change sync.Mutex
+	failed bool // guarded by change; the term has ended and Follow was not called yet
+
 	mu   sync.Mutex
 	term uint64 // 0: does not lead
 	last uint64 // term
@@ -240,6 +253,9 @@ func newLeader(log *segment.Log, part *partition.Partition) *leader {
 
 // elect begins a term.
 func (l *leader) elect() {
+	l.change.Lock()
+	defer l.change.Unlock()
+	l.followLocked()
 	l.mu.Lock()
 	l.last++
 	l.term = l.last
@@ -250,10 +266,37 @@ func (l *leader) elect() {
 
 // depose ends the term.
 func (l *leader) depose() {
+	l.change.Lock()
+	defer l.change.Unlock()
 	l.mu.Lock()
 	l.term = 0
 	l.mu.Unlock()
-	l.part.Follow()
+	l.failed = true
+	l.followLocked()
+}
+
+// fail ends the term because of an entry, without telling.
+func (l *leader) fail() {
+	l.change.Lock()
+	defer l.change.Unlock()
+	l.mu.Lock()
+	l.term = 0
+	l.mu.Unlock()
+	l.failed = true
+}
+
+// follow tells that the term has ended, if that is still to be told.
+func (l *leader) follow() {
+	l.change.Lock()
+	defer l.change.Unlock()
+	l.followLocked()
+}
+
+func (l *leader) followLocked() {
+	if l.failed {
+		l.failed = false
+		l.part.Follow()
+	}
 }
 
 func (l *leader) setDecide(f func([]byte) (verdict, error)) {
@@ -311,14 +354,10 @@ func (l *leader) run(ch chan work) {
 			err = errLost
 		}
 		if err != nil {
-			l.mu.Lock()
-			l.term = 0
-			l.mu.Unlock()
+			l.fail()
 		}
 		w.done(index, err)
-		if err != nil {
-			l.part.Follow()
-		}
+		l.follow()
 	}
 }
 

@@ -43,6 +43,7 @@ func (p *Partition) Apply(entries []Entry) {
 	if w := p.Watermarks(); w.check() != nil {
 		panic(fmt.Sprintf("partition %d: %v", p.opts.ID, w.check()))
 	}
+	p.batch = record.Batch{} // it points into the last payload
 	p.publish()
 	p.flush.due(len(p.dirty) >= dirtyMax)
 }
@@ -51,19 +52,29 @@ func (p *Partition) Apply(entries []Entry) {
 func (p *Partition) Applied() uint64 { return p.applied.Load() }
 
 func (p *Partition) applyEntry(e *Entry) error {
-	_, err := record.CountBatches(e.Payload, func(_ int, b *record.Batch) error {
+	b := &p.batch
+	for pos := 0; pos < len(e.Payload); {
+		n, err := record.ParseBatch(e.Payload[pos:], b)
+		if err != nil {
+			return fmt.Errorf("batch at %d: %w", pos, err)
+		}
 		if b.Term != e.Term {
-			return fmt.Errorf("batch was proposed under term %d and logged under %d", b.Term, e.Term)
+			return fmt.Errorf("batch at %d was proposed under term %d and logged under %d", pos, b.Term, e.Term)
 		}
 		if b.Time > p.appliedTime.Load() {
 			p.appliedTime.Store(b.Time)
 		}
 		if b.Kind == record.KindCommand {
-			return p.applyCommand(b)
+			err = p.applyCommand(b)
+		} else {
+			err = p.applyData(b)
 		}
-		return p.applyData(b)
-	})
-	return err
+		if err != nil {
+			return fmt.Errorf("batch at %d: %w", pos, err)
+		}
+		pos += n
+	}
+	return nil
 }
 
 func (p *Partition) applyData(b *record.Batch) error {

@@ -63,8 +63,7 @@ func register[C prometheus.Collector](r prometheus.Registerer, errs *error, c C)
 		return c
 	}
 	err := r.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if have, ok := already.ExistingCollector.(C); ok {
 			return have
 		}

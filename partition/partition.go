@@ -99,6 +99,7 @@ type Partition struct {
 	byID           map[record.ChannelID]*Channel
 	sessions       sessions
 	appliedTerm    uint64
+	batch          record.Batch // scratch
 	dirty          []*Channel
 	touched        []*Channel
 	changes        []Change

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -58,7 +59,7 @@ func churn(n *node, rng *rand.Rand, steps int) {
 			}
 		case 7:
 			kind, name := byte(rng.IntN(3)), fmt.Sprint("s", rng.IntN(4))
-			require.NoError(n.t, await(func(done func(error)) { n.part.PutSession(kind, name, []byte(fmt.Sprint(rng.IntN(100))), done) }))
+			require.NoError(n.t, await(func(done func(error)) { n.part.PutSession(kind, name, []byte(strconv.Itoa(rng.IntN(100))), done) }))
 		case 8:
 			kind, name := byte(rng.IntN(3)), fmt.Sprint("s", rng.IntN(4))
 			require.NoError(n.t, await(func(done func(error)) { n.part.DeleteSession(kind, name, done) }))
@@ -91,7 +92,7 @@ func contents(t testing.TB, p *partition.Partition) map[string][]string {
 // compared. Entries that come twice change nothing.
 func TestReplay(t *testing.T) {
 	for seed := range uint64(12) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 9))
 			crashable := pebblevfs.NewCrashableMem()
 			n := newNode(t)

@@ -113,7 +113,7 @@ func (tr *tracer) run(d *datadriven.TestData) (string, error) {
 		tr.watch()
 		return "", nil
 	case "state":
-		return strings.ReplaceAll(dump(tr.part), fmt.Sprint(epochStart)[:10], "T"), nil
+		return strings.ReplaceAll(dump(tr.part), strconv.Itoa(epochStart)[:10], "T"), nil
 	case "changes":
 		out := strings.Join(tr.changes, "\n")
 		tr.changes = nil
