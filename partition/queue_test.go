@@ -2,6 +2,7 @@ package partition_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,7 +13,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"leat.dev/leat/index"
 	"leat.dev/leat/partition"
+	"leat.dev/leat/segment"
+	"leat.dev/leat/segment/record"
 )
 
 // refuser is a Proposer that says why it does not lead.
@@ -215,4 +219,46 @@ func TestIndexFails(t *testing.T) {
 	n.open()
 	defer n.close()
 	require.Equal(t, want, dump(n.part))
+}
+
+// Aim: after a write of the index failed none follows, as its applied would hide
+// what the failed one lost. Method: apply something that the index does not
+// take, as a newer version might log it; then more. The index stays where it was,
+// and a replay gives the state again.
+func TestIndexRefuses(t *testing.T) {
+	n := newNode(t)
+	n.seg.SegmentBytes = 16 << 20
+	n.open()
+	n.lead()
+	n.store("a", "1")
+	require.Eventually(t, func() bool {
+		applied, _, err := n.opts.Index.Applied()
+		return err == nil && applied == n.part.Applied()
+	}, patience, tick)
+	before := n.part.Applied()
+
+	fields := append(binary.AppendUvarint([]byte{1, 1, 's'}, 2<<20), make([]byte, 2<<20)...)
+	body := append(binary.AppendUvarint([]byte{8}, uint64(len(fields))), fields...) // opPutSession
+	payload := record.AppendCommand(nil, 1, 1, epochStart, body)
+	require.NoError(t, n.log.Append([]segment.Entry{{Index: before + 1, Term: 1, Type: record.FrameData, Payload: payload}}))
+	n.part.Apply([]partition.Entry{{Index: before + 1, Term: 1, Payload: payload}})
+	for i := range 20 {
+		n.store("a", fmt.Sprint(i))
+		time.Sleep(time.Millisecond) // so that there are several writes
+	}
+	want := dump(n.part)
+	require.Contains(t, want, "session 1 s")
+	n.leader.stop()
+	require.ErrorIs(t, n.part.Close(), index.ErrInvalid)
+	applied, _, err := n.opts.Index.Applied()
+	require.NoError(t, err)
+	require.Equal(t, before, applied)
+	require.NoError(t, n.log.Close())
+	require.NoError(t, n.ix.Close())
+	n.open()
+	require.Equal(t, want, dump(n.part))
+	n.leader.stop()
+	require.Error(t, n.part.Close())
+	require.NoError(t, n.log.Close())
+	require.NoError(t, n.ix.Close())
 }
