@@ -64,7 +64,7 @@ func Latency(ctx context.Context, o LatencyOptions) (*Report, error) {
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }() // what went wrong on it was told by its calls
 		defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 		if err := s.turn(ctx, conn, o.Warmup); err != nil {
 			return err

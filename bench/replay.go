@@ -113,7 +113,7 @@ func fill(ctx context.Context, o *ReplayOptions, content *payloads) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // what went wrong on it was told by its calls
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	inbox := nats.NewInbox()
 	if err := conn.Write(rawnats.AppendSub(nil, inbox, 1)); err != nil {
@@ -175,7 +175,7 @@ func readRaw(ctx context.Context, o *ReplayOptions, c *checked) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // what went wrong on it was told by its calls
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	body, err := replayBody(o)
 	if err != nil {

@@ -57,7 +57,7 @@ func requireLog(t *testing.T, s raft.LogStore, want *raft.Log) {
 func requireNotFound(t *testing.T, s raft.LogStore, index uint64) {
 	t.Helper()
 	var l raft.Log
-	require.Equal(t, s.GetLog(index, &l), raft.ErrLogNotFound, "index %d", index) //nolint:errorlint // Raft compares so.
+	require.Same(t, raft.ErrLogNotFound, s.GetLog(index, &l), "index %d: Raft compares by identity", index)
 }
 
 // Aim: our LogStore behaves as Raft expects. Method: the same steps on the library's own store and on ours.

@@ -53,8 +53,7 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 	if r == nil {
 		return c
 	}
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(r.Register(c), &already) {
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](r.Register(c)); ok {
 		if have, ok := already.ExistingCollector.(C); ok {
 			return have
 		}

@@ -92,11 +92,11 @@ func scanFrames(f *fileBytes, limit uint32, part uint32, id record.SegmentID, vi
 		}
 		if bad != nil || body == nil {
 			s.Bad = bad
-			return s, nil
+			return s, nil //nolint:nilerr // damage is what was found, not a failure to look
 		}
 		if s.Bad = s.follow(&h); s.Bad != nil {
 			s.Misfit = true
-			return s, nil
+			return s, nil //nolint:nilerr // as above
 		}
 		if visit != nil {
 			if err := visit(s.Stop, &h, body[:h.PayloadBytes]); err != nil {

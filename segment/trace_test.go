@@ -29,8 +29,7 @@ func TestTraces(t *testing.T) {
 		tr := &tracer{fs: vfs.NewMem(), term: 1}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			if err := tr.run(t, d); err != nil {
-				var c *segment.CorruptionError
-				if errors.As(err, &c) {
+				if c, ok := errors.AsType[*segment.CorruptionError](err); ok {
 					return fmt.Sprintf("refused: segment %d at %d, entry %d: %v\n", c.Segment, c.Position, c.Index, c.Tail)
 				}
 				return fmt.Sprintf("error: %v\n", err)

@@ -1,7 +1,7 @@
 package consumer_test
 
 import (
-	"fmt"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,7 +18,7 @@ import (
 // numbers lists from to to as a receiver shows them.
 func numbers(from, to int) (out []string) {
 	for ; from <= to; from++ {
-		out = append(out, fmt.Sprint(from))
+		out = append(out, strconv.Itoa(from))
 	}
 	return out
 }

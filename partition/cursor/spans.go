@@ -280,6 +280,3 @@ func (t *spans) all(yield func(span) bool) {
 		}
 	}
 }
-
-// clear empties the set.
-func (t *spans) clear() { *t = spans{} }

@@ -126,13 +126,13 @@ func parseRecord(src []byte, r *Record) error {
 
 // cutBytes takes a length and that many bytes off the front of src. What it
 // returns is never nil, so that empty stays apart from none.
-func cutBytes(src []byte, max uint64) (field, rest []byte, err error) {
+func cutBytes(src []byte, limit uint64) (field, rest []byte, err error) {
 	n, w := binary.Uvarint(src)
 	if w <= 0 {
 		return nil, nil, ErrShort
 	}
-	if n > max {
-		return nil, nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, n, max)
+	if n > limit {
+		return nil, nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, n, limit)
 	}
 	src = src[w:]
 	if uint64(len(src)) < n {

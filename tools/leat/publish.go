@@ -84,7 +84,7 @@ func (p *publishCommand) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }() // it was read only
 	nc, err := p.connect(nats.ReconnectBufSize(-1))
 	if err != nil {
 		return err

@@ -132,7 +132,7 @@ func (r *replayer) once(ctx context.Context) error {
 	}
 	r.conn, r.ackReply = conn, nil
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // what went wrong on it was told by its calls
 	q := r.remaining()
 	inbox := "_INBOX." + nuid.Next()
 	q.Deliver = inbox

@@ -106,7 +106,7 @@ func (h *history) store(st *storage, ch, n int) error {
 // fill stores records in all channels until every partition has that many
 // segments, plus a session and a cursor.
 func (h *history) fill(t reporter, st *storage, segments int) {
-	for round := 0; round < 1000; round++ {
+	for range 1000 {
 		few := false
 		for _, sh := range st.shards {
 			few = few || len(sh.log.Segments()) < segments

@@ -2,7 +2,6 @@ package node
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -94,5 +93,5 @@ func page(t *testing.T, n *Node, path string, v any) {
 	t.Helper()
 	code, body := get(t, n, path)
 	require.Equal(t, http.StatusOK, code, body)
-	require.NoError(t, json.Unmarshal([]byte(body), v), fmt.Sprintf("%s: %s", path, body))
+	require.NoError(t, json.Unmarshal([]byte(body), v), "%s: %s", path, body)
 }

@@ -97,7 +97,7 @@ func (p *replay) deliverStored(ctx context.Context, reader *partition.Reader) (m
 		if p.outlet.Pending() > replayPendingMax {
 			p.outlet.Flush()
 			if err := p.outlet.Drained(ctx, replayPendingLow); err != nil {
-				return false, nil // the node stops; the receiver sees its connection end
+				return false, nil //nolint:nilerr // the node stops; the receiver sees its connection end
 			}
 		}
 	}

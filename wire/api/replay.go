@@ -273,7 +273,7 @@ func (rs *replays) claim(ctx context.Context, w *windowed, e ending) error {
 		}
 		rs.mu.Unlock()
 		told := e
-		if string(old.deliver) == string(w.deliver) {
+		if old.deliver == w.deliver {
 			told = endSilent // the receiver asked again; its replay goes on
 		}
 		old.stop(told)

@@ -78,14 +78,14 @@ func TestConnectionsDieInTraffic(t *testing.T) {
 	}
 	pub := dial(t, s)
 	sent := 0
-	forever(func(i int) {
+	forever(func(i int) { // what is lost is missed at the end, and an error stays for the last Flush
 		if i%3 == 0 && sent < 20_000 {
 			sent++
-			pub.Publish("t.0", []byte("steady"))
+			_ = pub.Publish("t.0", []byte("steady"))
 		}
-		pub.Publish(fmt.Sprintf("t.%d", 1+i%4), make([]byte, 500))
+		_ = pub.Publish(fmt.Sprintf("t.%d", 1+i%4), make([]byte, 500))
 		if i%100 == 0 {
-			pub.Flush()
+			_ = pub.Flush()
 		}
 	})
 	o := s.Outlet()
@@ -109,9 +109,10 @@ func TestConnectionsDieInTraffic(t *testing.T) {
 			if err != nil {
 				return
 			}
-			c.Subscribe(fmt.Sprintf("t.%d", 1+i%4), func(*natsgo.Msg) {})
-			c.QueueSubscribe("t.>", "q", func(*natsgo.Msg) {})
-			c.Flush()
+			// These only come and go; one that failed is as good.
+			_, _ = c.Subscribe(fmt.Sprintf("t.%d", 1+i%4), func(*natsgo.Msg) {})
+			_, _ = c.QueueSubscribe("t.>", "q", func(*natsgo.Msg) {})
+			_ = c.Flush()
 			c.Close()
 		})
 	}

@@ -129,7 +129,7 @@ func TestRequestReply(t *testing.T) {
 	// Method: nats.go's two request styles.
 	s := serve(t, nats.Options{})
 	server := dial(t, s)
-	_, err := server.Subscribe("echo", func(m *natsgo.Msg) { m.Respond(m.Data) })
+	_, err := server.Subscribe("echo", func(m *natsgo.Msg) { _ = m.Respond(m.Data) }) // the request fails otherwise
 	require.NoError(t, err)
 	require.NoError(t, server.Flush())
 	for _, opts := range [][]natsgo.Option{nil, {natsgo.UseOldRequestStyle()}} {
@@ -245,7 +245,7 @@ func TestInProcess(t *testing.T) {
 	s.Serve()
 	nc, err := natsgo.Connect("", natsgo.InProcessServer(s))
 	require.NoError(t, err)
-	_, err = nc.Subscribe("q", func(m *natsgo.Msg) { m.Respond(m.Data) })
+	_, err = nc.Subscribe("q", func(m *natsgo.Msg) { _ = m.Respond(m.Data) }) // the request fails otherwise
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
 	defer cancel()
@@ -288,11 +288,11 @@ func TestManyClientsAtOnce(t *testing.T) {
 	})
 	for p := range publishers {
 		nc := dial(t, s)
-		work.Go(func() {
+		work.Go(func() { // what is lost is missed below
 			for i := range each {
-				nc.Publish(fmt.Sprintf("busy.%d", (p+i)%8), []byte("x"))
+				_ = nc.Publish(fmt.Sprintf("busy.%d", (p+i)%8), []byte("x"))
 			}
-			nc.Flush()
+			_ = nc.Flush()
 		})
 	}
 	work.Wait()

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -140,7 +141,9 @@ func (c *conn) greet() *protocolError {
 	if config := c.server.opts.TLSConfig; config != nil {
 		t := tls.Server(c.nc, config)
 		t.SetDeadline(time.Now().Add(c.server.opts.TLSTimeout))
-		if err := t.Handshake(); err != nil {
+		// The deadline takes the place of the one for INFO, which a context
+		// would come on top of; who ends the server closes the connection.
+		if err := t.HandshakeContext(context.Background()); err != nil {
 			c.log.Info("TLS handshake", "err", err)
 			return errTLSHandshake
 		}

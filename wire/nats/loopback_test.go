@@ -71,7 +71,7 @@ func BenchmarkRaw(b *testing.B) {
 					pubs.Go(func() {
 						nc := noDeadline(c.nc)
 						for range b.N / block / shape.pubs {
-							nc.Write(buf)
+							_, _ = nc.Write(buf) // sync fails after an error
 						}
 						c.sync()
 					})
@@ -118,9 +118,11 @@ func BenchmarkNatsGo(b *testing.B) {
 			before := cpu()
 			b.ResetTimer()
 			for range b.N {
-				pub.Publish("bench.a", payload)
+				if err := pub.Publish("bench.a", payload); err != nil {
+					b.Fatal(err)
+				}
 			}
-			pub.Flush()
+			require.NoError(b, pub.Flush())
 			<-done
 			b.StopTimer()
 			b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
@@ -136,7 +138,7 @@ func BenchmarkNatsGo(b *testing.B) {
 			server, err := natsgo.Connect("nats://" + addr)
 			require.NoError(b, err)
 			defer server.Close()
-			_, err = server.Subscribe("svc", func(m *natsgo.Msg) { m.Respond(m.Data) })
+			_, err = server.Subscribe("svc", func(m *natsgo.Msg) { _ = m.Respond(m.Data) }) // the request fails otherwise
 			require.NoError(b, err)
 			require.NoError(b, server.Flush())
 			before := cpu()

@@ -170,7 +170,8 @@ func (c *conn) refuse() {
 	defer c.nc.Close()
 	c.log.Warn("refuse a client", "err", errConnections)
 	c.nc.SetDeadline(time.Now().Add(flushTime))
-	c.nc.Write(append(c.info(false), "-ERR '"+errConnections.text+"'\r\n"...))
+	// The client may be gone; there is nobody else to tell.
+	_, _ = c.nc.Write(append(c.info(false), "-ERR '"+errConnections.text+"'\r\n"...))
 }
 
 // forget takes a connection that has ended off the list.

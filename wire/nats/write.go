@@ -18,9 +18,9 @@ func (c *conn) writeLoop() {
 		queue   [][]byte
 		vector  net.Buffers
 		refresh time.Time // when the write deadline must be set anew
-		ok      = true
 	)
 	for {
+		var ok bool
 		if queue, ok = c.out.take(queue[:0]); !ok {
 			break
 		}
@@ -53,7 +53,7 @@ func (c *conn) writeLoop() {
 	}
 	// Tell the client that nothing more comes; run closes the connection.
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
-		half.CloseWrite()
+		_ = half.CloseWrite() // the client may be gone already
 	} else if c.reason.text == "" {
 		c.nc.Close()
 	}

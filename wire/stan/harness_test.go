@@ -3,6 +3,7 @@ package stan_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -152,7 +153,7 @@ func (b *box) quiet(d time.Duration, n int) {
 func show(msgs []*streaming.Msg) string {
 	s := ""
 	for _, m := range msgs {
-		s += fmt.Sprintf("%d", m.Sequence)
+		s += strconv.FormatUint(m.Sequence, 10)
 		if m.Redelivered {
 			s += fmt.Sprintf("×%d", m.RedeliveryCount)
 		}

@@ -1,7 +1,6 @@
 package stan_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -372,7 +371,7 @@ func TestSubscribeOrder(t *testing.T) {
 		return r.end(r.UnsubRequests, &official.UnsubscribeRequest{ClientID: "me", Subject: "foo", Inbox: "order.inbox"}) == "stan: invalid subscription"
 	}, patience, 5*time.Millisecond)
 	_, err = all.NextMsg(10 * time.Millisecond)
-	require.True(t, errors.Is(err, nats.ErrTimeout))
+	require.ErrorIs(t, err, nats.ErrTimeout)
 }
 
 // Aim: no message can bring the server down or hold it up. Method: requests of

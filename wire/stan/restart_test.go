@@ -3,6 +3,7 @@ package stan_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func TestKillWhilePublishing(t *testing.T) {
 	require.NoError(t, err)
 	for i, m := range got.await(acked) {
 		require.Equal(t, uint64(i+1), m.Sequence)
-		require.Equal(t, fmt.Sprint(i), string(m.Data))
+		require.Equal(t, strconv.Itoa(i), string(m.Data))
 	}
 }
 

@@ -127,7 +127,7 @@ func TestDurable(t *testing.T) {
 	require.NoError(t, sub.Close())
 
 	got.clear()
-	sub, err = sc.Subscribe("foo", got.take, streaming.DurableName("d"), streaming.SetManualAckMode(), streaming.MaxInflight(1))
+	_, err = sc.Subscribe("foo", got.take, streaming.DurableName("d"), streaming.SetManualAckMode(), streaming.MaxInflight(1))
 	require.NoError(t, err)
 	msgs = got.await(3)
 	require.Equal(t, []uint64{1, 3, 4}, sequences(msgs), "all pending, whatever MaxInflight is")

@@ -124,13 +124,11 @@ func (w *way) lose(run []consumer.Delivery) {
 // drain waits until the connection has taken most of what is pending, and has
 // the consumer go on.
 func (w *way) drain() {
-	w.drains.Add(1)
-	go func() {
-		defer w.drains.Done()
+	w.drains.Go(func() {
 		if w.outlet.Drained(w.ctx, wayPendingLow) == nil {
 			w.resume()
 		}
-	}()
+	})
 }
 
 func (w *way) resume() {

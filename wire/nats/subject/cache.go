@@ -61,11 +61,11 @@ func (c *cache[T]) get(s []byte, hash, generation uint64) *Result[T] {
 // admits tells whether a subject that missed has missed before.
 func (c *cache[T]) admits(hash uint64) bool {
 	slot := &c.door[(hash>>8)%doorSlots]
-	print := uint32(hash>>32) | 1
-	if slot.Load() == print {
+	mark := uint32(hash>>32) | 1
+	if slot.Load() == mark {
 		return true
 	}
-	slot.Store(print)
+	slot.Store(mark)
 	return false
 }
 
@@ -98,16 +98,4 @@ func (c *cache[T]) put(s []byte, hash, generation uint64, r *Result[T]) {
 			delete(sh.entries, victim)
 		}
 	}
-}
-
-// size returns the number of entries, for tests.
-func (c *cache[T]) size() (entries, weight int) {
-	for i := range c.shards {
-		sh := &c.shards[i]
-		sh.mu.RLock()
-		entries += len(sh.entries)
-		weight += sh.weight
-		sh.mu.RUnlock()
-	}
-	return entries, weight
 }
