@@ -141,8 +141,8 @@ func (c *conn) greet() *protocolError {
 	if config := c.server.opts.TLSConfig; config != nil {
 		t := tls.Server(c.nc, config)
 		t.SetDeadline(time.Now().Add(c.server.opts.TLSTimeout))
-		// The deadline takes the place of the one for INFO, which a context
-		// would come on top of; who ends the server closes the connection.
+		// No context with a limit: it would come on top of the deadline that
+		// INFO was written under, where this one takes its place.
 		if err := t.HandshakeContext(context.Background()); err != nil {
 			c.log.Info("TLS handshake", "err", err)
 			return errTLSHandshake
