@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -243,7 +244,7 @@ func TestIndexRefuses(t *testing.T) {
 	require.NoError(t, n.log.Append([]segment.Entry{{Index: before + 1, Term: 1, Type: record.FrameData, Payload: payload}}))
 	n.part.Apply([]partition.Entry{{Index: before + 1, Term: 1, Payload: payload}})
 	for i := range 20 {
-		n.store("a", fmt.Sprint(i))
+		n.store("a", strconv.Itoa(i))
 		time.Sleep(time.Millisecond) // so that there are several writes
 	}
 	want := dump(n.part)
