@@ -81,11 +81,12 @@ func (s *storage) openShards(reg *prometheus.Registry) error {
 	if err := s.each(func(sh *shard, id uint32) error { return s.openLog(sh, id, reg) }); err != nil {
 		return err
 	}
-	err := s.each(s.openPartition)
+	open := func(sh *shard, id uint32) error { return s.openPartition(sh, id, reg) }
+	err := s.each(open)
 	if damaged(err) {
 		// Pebble looks at most of its files only when they are read.
 		if err = s.renewIndex(err, reg); err == nil {
-			err = s.each(s.openPartition)
+			err = s.each(open)
 		}
 	}
 	if err != nil {
@@ -192,10 +193,10 @@ func (s *storage) openLog(sh *shard, id uint32, reg *prometheus.Registry) (err e
 	return err
 }
 
-func (s *storage) openPartition(sh *shard, id uint32) (err error) {
+func (s *storage) openPartition(sh *shard, id uint32, reg *prometheus.Registry) (err error) {
 	sh.part, err = partition.Open(partition.Options{
 		ID: id, Log: sh.log, Index: s.index.Partition(id), Now: s.opts.Now,
-		FlushDelay: s.opts.FlushDelay, Logger: s.logger(id),
+		FlushDelay: s.opts.FlushDelay, Logger: s.logger(id), Registerer: labelled(id, reg),
 	})
 	if err != nil {
 		return err

@@ -67,6 +67,11 @@ func failSync(t *testing.T, rule vfs.Rule, fatal bool) {
 		if hits > 0 {
 			left--
 		}
+		if hits == 1 && fatal {
+			// A segment is sealed behind the appends: what was synced while the
+			// sealer was being told of its failure is durable, and acknowledged.
+			require.Eventually(t, func() bool { return st.shards[part].log.Poisoned() != nil }, 5*time.Second, time.Millisecond)
+		}
 		begin := time.Now()
 		err := h.store(st, ch, 4)
 		if i%8 == 7 {

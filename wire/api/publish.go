@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -146,15 +147,21 @@ func (s *publisher) add(c *partition.Channel, m *wire.Msg, subject bool) error {
 		}
 	}
 	p := s.pendingFor(c)
-	if p.append.Count() > 0 && p.append.Bytes()+len(m.Data)+len(m.Header) > partition.AppendBytesMax {
-		s.Flush() // so that a large message is not too large because of those before it
+	err := p.append.Add(r, nil)
+	if errors.Is(err, partition.ErrTooLarge) && p.append.Count() > 0 {
+		// It may be so only because of those before it.
+		s.Flush()
 		p = s.pendingFor(c)
+		err = p.append.Add(r, nil)
 	}
-	if err := p.append.Add(r, nil); err != nil {
+	if err != nil {
 		return err
 	}
 	p.replies = append(p.replies, m.Reply...)
 	p.ends = append(p.ends, len(p.replies))
+	if p.append.Full() {
+		s.Flush()
+	}
 	return nil
 }
 
