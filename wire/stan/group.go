@@ -93,6 +93,10 @@ func (g *group) join(s *subscription) error {
 	if g.consumer != nil {
 		return g.consumer.Join(m)
 	}
+	// Held over the start: the consumer may deliver before Start has returned, and
+	// the acknowledgement of that must find it.
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	c, err := consumer.Start(consumer.Options{
 		Source: channelSource{g.channel}, Cursor: g.place, Delivery: delivery.Options{Queue: g.kind.isQueue()},
 		Progress: g, Logger: g.f.opts.Logger.With("channel", g.key.channel, "cursor", g.key.cursor),
@@ -101,9 +105,7 @@ func (g *group) join(s *subscription) error {
 	if err != nil {
 		return err
 	}
-	g.mu.Lock()
 	g.consumer = c
-	g.mu.Unlock()
 	return nil
 }
 
