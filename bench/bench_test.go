@@ -24,7 +24,7 @@ func startNode(t *testing.T) (n *node.Node, server string) {
 	return n, "nats://" + n.Addr()
 }
 
-var span = bench.Span{Warmup: 50 * time.Millisecond, Duration: 200 * time.Millisecond}
+var span = bench.Span{Warmup: 50 * time.Millisecond, Duration: 500 * time.Millisecond}
 
 // requireFigures checks that each named figure is there, in its unit, and more
 // than nothing.

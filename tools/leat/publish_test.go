@@ -156,7 +156,11 @@ func TestNodeRestartsUnderClients(t *testing.T) {
 		followed <- leatContext(ctx, nil, "replay", "f", "--follow", "--output", "raw", "--count", strconv.Itoa(count), "--server", server)
 	}()
 	in, w := io.Pipe()
-	go func() { published <- leatContext(ctx, in, "publish", "f", "--server", server) }()
+	go func() {
+		r := leatContext(ctx, in, "publish", "f", "--server", server)
+		_ = in.Close() // so that a publish that gave up does not leave the writer waiting
+		published <- r
+	}()
 	for i := range count {
 		if i == count/2 {
 			require.NoError(t, n.Close())

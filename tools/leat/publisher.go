@@ -189,7 +189,7 @@ func (p *publisher) acknowledged(m *nats.Msg) {
 	switch {
 	case !f.waiting:
 		return // acknowledged before
-	case errors.Is(refused, errNotLeat):
+	case errors.Is(refused, errNotLeat) && p.result.Records == 0:
 		p.failLocked(refused)
 		return
 	case refused != nil && unavailable(refused) && now-f.firstTry < p.patience:
@@ -363,8 +363,10 @@ func answerError(m *nats.Msg) error {
 	return fmt.Errorf("%w but %.80q", errNoAck, m.Data)
 }
 
-// unavailable tells whether the same record may be taken a little later.
+// unavailable tells whether the same record may be taken a little later. A node
+// that stops or starts has, for a moment, nobody that takes publishes; whether
+// it is a Leat node is known once it has stored something.
 func unavailable(err error) bool {
 	var e *api.Error
-	return errors.As(err, &e) && e.Code == 503
+	return errors.Is(err, errNotLeat) || errors.As(err, &e) && e.Code == 503
 }

@@ -106,7 +106,9 @@ func temporary(err error) bool {
 	if refused, ok := errors.AsType[*api.Error](err); ok {
 		return refused.Code == 503
 	}
-	return !errors.Is(err, errNotLeat) && !errors.Is(err, rawnats.ErrProtocol) && !errors.Is(err, errOutput) && !errors.Is(err, errChannelGone)
+	// Not errNotLeat: a node that stops or starts has, for a moment, nobody that
+	// answers, and that it is one was seen before.
+	return !errors.Is(err, rawnats.ErrProtocol) && !errors.Is(err, errOutput) && !errors.Is(err, errChannelGone)
 }
 
 var (
