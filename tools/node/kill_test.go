@@ -53,7 +53,7 @@ func TestKill(t *testing.T) {
 	records := 0
 	for _, b := range books {
 		b.check(t, p.url, "at the end", 0)
-		records += len(b.acked)
+		records += b.count()
 	}
 	p.kill(t)
 	t.Logf("%d records acknowledged", records)
@@ -145,6 +145,14 @@ type book struct {
 	acked   map[uint64]int // by offset: the record's number
 	checked uint64         // highest offset that was compared
 	seen    map[int]uint64 // by record: the offset that it was found at
+}
+
+// count is the number of records acknowledged so far. Acknowledgements may come
+// in until the connection's goroutines have ended, which nobody waits for.
+func (b *book) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.acked)
 }
 
 // publish keeps records in flight until ctx ends or the connection is lost.
