@@ -204,6 +204,8 @@ func FuzzReplayRequest(f *testing.F) {
 func FuzzParseDelivery(f *testing.F) {
 	f.Add("$LEAT.ACK.z.7")
 	f.Add("$LEAT.ACK.z.7.-8")
+	f.Add("$LEAT.ACK.z.7.-1") // every time is one that a record may have
+	f.Add("$LEAT.ACK.z.7.0")
 	f.Add("$LEAT.ACK.3w5e11264sgsf.18446744073709551615.9")
 	f.Fuzz(func(t *testing.T, reply string) {
 		off, ns, ok := api.ParseDelivery(reply)

@@ -43,7 +43,7 @@ type encoder struct {
 	fixed    int    // length of the reply subject up to the offset; 0 when there is none
 	timed    bool   // the reply subject has the time
 	time     int64  // that timeText shows
-	timeText []byte
+	timeText []byte // never empty
 
 	header []byte // of the last record; nil when there is none
 	reply  []byte // of the last record; nil when there is none
@@ -51,7 +51,7 @@ type encoder struct {
 }
 
 func newEncoder(p *plan) encoder {
-	e := encoder{meta: p.Meta, time: -1}
+	e := encoder{meta: p.Meta}
 	if e.meta == "" {
 		e.meta = MetaHeaders
 	}
@@ -60,6 +60,7 @@ func newEncoder(p *plan) encoder {
 }
 
 func (e *encoder) init(channel string, replay uint64, acked bool) {
+	e.timeText = strconv.AppendInt(nil, e.time, 10)
 	e.head = append(e.head, headerLine+"\r\n"+HeaderChannel+": "+channel+"\r\n"+HeaderOffset+": "...)
 	if acked || e.meta == MetaReply {
 		e.reply = append(e.reply, Prefix+"ACK."+formatReplay(replay)+"."...)

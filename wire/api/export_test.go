@@ -15,7 +15,7 @@ type Deliverer struct{ e encoder }
 
 // NewDeliverer makes one as a replay would that has the number 35.
 func NewDeliverer(meta Meta, window int, channel string) *Deliverer {
-	d := &Deliverer{encoder{meta: meta, time: -1}}
+	d := &Deliverer{encoder{meta: meta}}
 	d.e.init(channel, 35, window > 0)
 	return d
 }
