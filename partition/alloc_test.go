@@ -39,7 +39,7 @@ func (d *direct) Propose(payload []byte, done func(uint64, error)) {
 // directNode is a partition over fs with a direct Proposer.
 func directNode(t testing.TB, fs vfs.FS, dir string, segmentBytes int64) (*partition.Partition, *segment.Log) {
 	t.Helper()
-	log, err := segment.Open(segment.Options{FS: fs, Dir: filepath.Join(dir, "p"), SegmentBytes: segmentBytes, MarkerDelay: -1})
+	log, err := segment.Open(segment.Options{FS: fs, Dir: filepath.Join(dir, "p"), SegmentBytes: segmentBytes, MarkerDelay: -1, FillBytesMax: -1})
 	require.NoError(t, err)
 	ix, err := index.Open(index.Options{Dir: "index", FS: newNode(t).ixFS})
 	require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestAppendAllocs(t *testing.T) {
 // logAllocs counts what appending an entry of so many bytes takes below.
 func logAllocs(t *testing.T, size int) float64 {
 	t.Helper()
-	log, err := segment.Open(segment.Options{FS: vfs.NewMem(), Dir: "p", SegmentBytes: 64 << 20, MarkerDelay: -1})
+	log, err := segment.Open(segment.Options{FS: vfs.NewMem(), Dir: "p", SegmentBytes: 64 << 20, MarkerDelay: -1, FillBytesMax: -1})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, log.Close()) }()
 	var b record.Builder

@@ -43,7 +43,7 @@ type node struct {
 func newNode(t testing.TB) *node {
 	t.Helper()
 	n := &node{t: t, files: vfs.NewMem(), ixFS: pebblevfs.NewMem()}
-	n.seg = segment.Options{Dir: "p", SegmentBytes: segment.SegmentBytesMin, MarkerDelay: -1}
+	n.seg = segment.Options{Dir: "p", SegmentBytes: segment.SegmentBytesMin, MarkerDelay: -1, FillBytesMax: -1}
 	n.opts = partition.Options{ID: 7, FlushDelay: time.Millisecond}
 	return n
 }

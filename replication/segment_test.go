@@ -19,7 +19,7 @@ var _ replication.Log = (*segment.Log)(nil)
 func openSegments(t testing.TB, fsys vfs.FS) *segment.Log {
 	t.Helper()
 	l, err := segment.Open(segment.Options{
-		FS: fsys, Dir: "partition-0000", ClusterID: "test", SegmentBytes: segment.SegmentBytesMin, MarkerDelay: -1,
+		FS: fsys, Dir: "partition-0000", ClusterID: "test", SegmentBytes: segment.SegmentBytesMin, MarkerDelay: -1, FillBytesMax: -1,
 	})
 	require.NoError(t, err)
 	return l

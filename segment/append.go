@@ -210,6 +210,9 @@ func (l *Log) writeEntries(entries []Entry, plans []entryPlan, batches []batchIn
 		}
 		pos += uint32(plans[i].frame)
 	}
+	if l.fill.announce(pos) {
+		l.metrics.fillWaits.Inc()
+	}
 	if _, err := s.file.WriteVecAt(a.vecs, int64(a.pos)); err != nil {
 		return l.poison(fmt.Errorf("append entries %d to %d: %w", entries[0].Index, tip.Index, err))
 	}
@@ -248,6 +251,7 @@ func (l *Log) writeMarker(sync bool) error {
 	if s == nil || a.marked || int(a.pos)+record.FrameHeaderBytes+s.index.footerBytes() > int(s.fileBytes) {
 		return nil
 	}
+	l.fill.announce(a.pos + record.FrameHeaderBytes)
 	next, err := l.putMarker(s, a.pos, a.synced)
 	if err != nil {
 		return err
@@ -292,6 +296,7 @@ func (l *Log) activate() error {
 	if err := s.file.SyncData(); err != nil {
 		return l.poison(fmt.Errorf("sync opening marker: %w", err))
 	}
+	l.fill.enter(s, next) // and leave the one before, which the sealer gets
 	l.mu.Lock()
 	if l.active != nil {
 		l.active.state = StateFull

@@ -10,8 +10,9 @@
 //
 //   - Append returns nil only after fdatasync has returned nil, and readers see
 //     an entry only from then on.
-//   - Bytes of a segment are written once. The exception is a footer that the
-//     manifest does not list yet: nobody has relied on it.
+//   - Bytes of a segment are written once. The exceptions are a footer that the
+//     manifest does not list yet, on which nobody has relied, and zeros that are
+//     written over zeros, ahead of small appends, to make their syncs short.
 //   - A segment's first frame, the opening marker, is synced before anything
 //     else is written behind it. So a file without one was never used, and one
 //     with it proves where the segment before it ended.
@@ -35,14 +36,16 @@
 // # Goroutines
 //
 // Log.maintainLoop prepares the next segment, seals full ones, removes retired
-// ones. Log.markLoop writes sync markers when the log has been idle. Open starts
-// both, Close ends them and waits.
+// ones. Log.markLoop writes sync markers when the log has been idle.
+// Log.fillLoop writes zeros ahead of appends. Open starts them, Close ends them
+// and waits.
 //
 // # Locks, in order
 //
 // writeMu (one mutator at a time), fileMu (files are prepared, sealed, removed;
 // the manifest is written), mu (what readers see). No I/O is done under mu, but
-// for the unmapping of an idle segment.
+// for the unmapping of an idle segment. The filler's lock is a leaf behind
+// writeMu.
 //
 // Start with log.go and append.go, then recover.go; scan.go holds the one
 // classification of tails that recovery and [Verify] share.

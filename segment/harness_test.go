@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func options(fs vfs.FS) segment.Options {
 	return segment.Options{
 		FS: fs, Dir: "p", Partition: 7, ClusterID: "test", SegmentBytes: segment.SegmentBytesMin,
-		MarkerDelay: -1, Now: func() int64 { return 1_700_000_000_000_000_000 },
+		MarkerDelay: -1, FillBytesMax: -1, Now: func() int64 { return 1_700_000_000_000_000_000 },
 	}
 }
 

@@ -34,6 +34,7 @@ type Log struct {
 	// fields of the appender.
 	writeMu sync.Mutex
 	app     appender
+	fill    filler
 
 	// fileMu is held by whoever makes, seals or removes files, or writes the
 	// manifest. It guards the fields below. Taken after writeMu.

@@ -13,6 +13,8 @@ type metrics struct {
 	bytes       prometheus.Counter
 	syncSeconds prometheus.Histogram
 	markers     prometheus.Counter
+	filledBytes prometheus.Counter
+	fillWaits   prometheus.Counter
 	rolls       prometheus.Counter
 	seals       prometheus.Counter
 	noSpace     prometheus.Counter
@@ -36,6 +38,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.00005, 2, 18),
 		})),
 		markers:     counter("markers_total", "Sync markers written when idle."),
+		filledBytes: counter("filled_bytes_total", "Zeros written ahead of appends."),
+		fillWaits:   counter("fill_waits_total", "Appends that waited for zeros to be written."),
 		rolls:       counter("rolls_total", "Segments taken into use."),
 		seals:       counter("seals_total", "Segments sealed."),
 		noSpace:     counter("no_space_total", "Times that there was no room for a segment or the manifest."),

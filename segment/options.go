@@ -41,6 +41,11 @@ type Options struct {
 	// written; default 100 ms, negative never. It bounds the time after an
 	// append in which damage to it can't be told from a torn write.
 	MarkerDelay time.Duration
+	// FillBytesMax is how far ahead of the appends zeros are written while appends
+	// are small, which halves the time of their syncs; default 4 MiB, negative
+	// never. It is less when little is appended. Turn it off where what the disk
+	// can take in its life counts more: what is appended is written twice.
+	FillBytesMax int64
 	// MappedIdleMax is how many sealed segments stay mapped while nobody reads
 	// them, and for a moment twice as many; default 64.
 	MappedIdleMax int
@@ -69,6 +74,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.MarkerDelay == 0 {
 		o.MarkerDelay = 100 * time.Millisecond
+	}
+	if o.FillBytesMax == 0 {
+		o.FillBytesMax = fillChunks * fillChunkMax
 	}
 	if o.MappedIdleMax == 0 {
 		o.MappedIdleMax = 64

@@ -49,9 +49,17 @@ func Open(o Options) (*Log, error) {
 		return nil, fmt.Errorf("open log of partition %d: %w", o.Partition, err)
 	}
 	l.metrics.cutBytes.Add(float64(l.recovery.CutBytes))
+	l.fill.init(o.FillBytesMax)
 	l.loops.Add(2)
 	go l.maintainLoop()
 	go l.markLoop()
+	if l.fill.aheadMax > 0 {
+		if l.active != nil {
+			l.fill.enter(l.active, l.app.pos)
+		}
+		l.loops.Add(1)
+		go l.fillLoop()
+	}
 	l.signal()
 	return l, nil
 }

@@ -68,6 +68,7 @@ func (l *Log) TruncateSuffix(from uint64) error {
 	if err != nil {
 		return fmt.Errorf("truncate from entry %d: %w", from, err)
 	}
+	l.fill.leave()
 	l.mu.Lock()
 	if bounded != nil {
 		bounded.apply()
@@ -185,6 +186,7 @@ func (l *Log) Reset(base Tip) error {
 	if err != nil {
 		return fmt.Errorf("reset to entry %d: %w", base.Index, err)
 	}
+	l.fill.leave()
 	l.mu.Lock()
 	l.base, l.last, l.active = base, base, nil
 	l.retire(0, len(l.segments))

@@ -191,6 +191,11 @@ func (f *faultFile) Preallocate(sizeBytes int64) error {
 // SyncData implements File.
 func (f *faultFile) SyncData() error { return f.sync(OpSyncData, f.inner.SyncData) }
 
+// FlushRange implements File.
+func (f *faultFile) FlushRange(off, n int64) error {
+	return f.fault.do(OpFlushRange, f.Name(), "", func() error { return f.inner.FlushRange(off, n) })
+}
+
 // Sync implements File.
 func (f *faultFile) Sync() error { return f.sync(OpSync, f.inner.Sync) }
 

@@ -26,6 +26,7 @@ const (
 	OpWriteVecAt
 	OpPreallocate
 	OpSyncData
+	OpFlushRange
 	OpSync
 	OpSize
 	OpDropCache
@@ -41,7 +42,7 @@ var opNames = [opCount]string{
 	OpAny: "any", OpCreate: "create", OpOpen: "open", OpOpenReadWrite: "open-rw", OpMkdirAll: "mkdir-all",
 	OpRemove: "remove", OpRename: "rename", OpList: "list", OpStat: "stat", OpSyncDir: "sync-dir", OpLock: "lock",
 	OpUnlock: "unlock", OpUsage: "usage", OpClose: "close", OpReadAt: "read-at", OpWriteAt: "write-at",
-	OpWriteVecAt: "write-vec-at", OpPreallocate: "preallocate", OpSyncData: "sync-data", OpSync: "sync",
+	OpWriteVecAt: "write-vec-at", OpPreallocate: "preallocate", OpSyncData: "sync-data", OpFlushRange: "flush-range", OpSync: "sync",
 	OpSize: "size", OpDropCache: "drop-cache", OpMap: "map", OpPopulate: "populate", OpUnmap: "unmap",
 }
 

@@ -57,6 +57,7 @@ func everything(fsys vfs.FS) error {
 	note(f.Sync())
 	_, err = f.Size()
 	note(err)
+	note(f.FlushRange(0, 1))
 	note(f.DropCache())
 	m, err := f.Map(1)
 	note(err)

@@ -190,6 +190,14 @@ func (f *osFile) Preallocate(sizeBytes int64) error {
 // SyncData implements File.
 func (f *osFile) SyncData() error { return f.syncData() }
 
+// FlushRange implements File.
+func (f *osFile) FlushRange(off, n int64) error {
+	if err := control(f.File, func(fd int) error { return flushRange(fd, off, n) }); err != nil {
+		return &os.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
 // Size implements File.
 func (f *osFile) Size() (int64, error) {
 	fi, err := f.Stat()

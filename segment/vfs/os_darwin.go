@@ -27,6 +27,9 @@ func reserve(int, int64) (done bool, err error) { return false, nil }
 // syncData is Sync, which os does by F_FULLFSYNC: a plain fsync leaves the data in the drive's cache.
 func (f *osFile) syncData() error { return f.Sync() }
 
+// flushRange has no counterpart here.
+func flushRange(int, int64, int64) error { return nil }
+
 // dropCache has no counterpart here that works on a file that others may have cached.
 func dropCache(int) error { return nil }
 

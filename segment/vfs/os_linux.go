@@ -110,6 +110,15 @@ func (f *osFile) syncData() error {
 	return nil
 }
 
+func flushRange(fd int, off, n int64) error {
+	const flags = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	err := ignoringEINTR(func() error { return unix.SyncFileRange(fd, off, n, flags) })
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return err
+}
+
 func dropCache(fd int) error {
 	return ignoringEINTR(func() error { return unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) })
 }

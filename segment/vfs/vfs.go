@@ -66,6 +66,10 @@ type File interface {
 	Preallocate(sizeBytes int64) error
 	// SyncData makes the written bytes and the size durable. See the package comment about its failure.
 	SyncData() error
+	// FlushRange writes what is dirty in the range to the disk and waits for it. Nothing is durable by it, and nothing
+	// may rely on it: it takes work off the next SyncData. Its failure is as final as that of SyncData. Where the system
+	// has no call for it, it does nothing.
+	FlushRange(off, n int64) error
 	// Sync is SyncData for all metadata as well. It does not make the file's name durable.
 	Sync() error
 	// Size is the length of the file in bytes.
