@@ -14,5 +14,8 @@
 // subject once for a run of messages and takes a receiver's lock once per
 // flush.
 //
+// Beside what is declared there is one thing that front-ends share: an [Acker],
+// which tells publishers what became of their records.
+//
 // Start with [Bus].
 package wire

@@ -22,6 +22,6 @@
 // or a reply subject does holds up the goroutine that applies.
 //
 // It lives on a wire.Bus and knows no socket. Start with [Open]; a publish is in
-// publish.go and its acknowledgement in acker.go, a replay in replay.go, then
+// publish.go, its acknowledgement in wire.Acker, a replay in replay.go, then
 // plain.go or windowed.go, administration in admin.go and cursors.go.
 package api

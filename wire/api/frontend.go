@@ -71,7 +71,7 @@ type Frontend struct {
 	cancels []func()
 	replays replays
 	work    sync.WaitGroup // requests under way
-	ackers  []*acker       // one per partition
+	ackers  []*wire.Acker  // one per partition
 
 	sourcesMu sync.Mutex
 	sources   map[uint64]*publisher // guarded by sourcesMu
@@ -92,7 +92,7 @@ func Open(o Options) (*Frontend, error) {
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.replays.init()
 	for range o.Store.Partitions() {
-		f.ackers = append(f.ackers, newAcker(o.Bus))
+		f.ackers = append(f.ackers, wire.NewAcker(o.Bus))
 	}
 	for _, p := range o.Store.Partitions() {
 		f.cancels = append(f.cancels, p.WatchChannels(f.channelChanged))
@@ -137,13 +137,11 @@ func (f *Frontend) Close() {
 	}
 	f.cancel()
 	f.work.Wait()
-	for _, a := range f.ackers {
-		a.close()
-	}
+	wire.CloseAckers(f.ackers)
 }
 
 // ackerOf is the acker of the partition that a channel lives in.
-func (f *Frontend) ackerOf(c *partition.Channel) *acker { return f.ackers[c.Partition().ID()] }
+func (f *Frontend) ackerOf(c *partition.Channel) *wire.Acker { return f.ackers[c.Partition().ID()] }
 
 // binding is the subscriptions that feed one channel, by pattern.
 type binding map[string]wire.Subscription

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 
 	"leat.dev/leat/partition"
@@ -188,7 +189,7 @@ func (s *publisher) pendingFor(c *partition.Channel) *pending {
 		p.done = p.landed // bound once, not once per Append
 	}
 	p.f, p.channel = s.f, c
-	s.f.ackerOf(c).begin()
+	s.f.ackerOf(c).Begin()
 	p.append = c.NewAppend()
 	p.append.Done = p.done
 	s.open = append(s.open, p)
@@ -212,7 +213,7 @@ func (s *publisher) Flush() {
 	for i, p := range s.open {
 		s.open[i] = nil
 		if len(p.replies) > 0 {
-			s.f.ackerOf(p.channel).expect(len(p.replies), s.internal)
+			s.f.ackerOf(p.channel).Expect(len(p.replies), s.internal)
 		}
 		p.channel.Append(p.append)
 	}
@@ -240,12 +241,42 @@ func (s *publisher) Detach() {
 func (p *pending) landed(a *partition.Append) {
 	p.base, p.err, p.append = a.Base, a.Err, nil
 	if len(p.replies) > 0 {
-		p.f.ackerOf(p.channel).take(p)
+		p.f.ackerOf(p.channel).Take(p)
 		return
 	}
-	p.f.ackerOf(p.channel).drop()
+	p.f.ackerOf(p.channel).Drop()
 	p.recycle()
 }
+
+// HeldBytes implements wire.Outcome.
+func (p *pending) HeldBytes() int { return len(p.replies) }
+
+// Answer implements wire.Outcome: it answers every publisher that waits for it.
+func (p *pending) Answer(out wire.Outlet, body []byte) []byte {
+	if p.err != nil {
+		body = appendRefusal(body[:0], p.channel.Name(), p.err)
+	} else {
+		body = append(body[:0], `{"stream":`...)
+		body = appendJSONString(body, p.channel.Name())
+		body = append(body, `,"seq":`...)
+	}
+	fixed := len(body)
+	start := 0
+	for i, end := range p.ends {
+		if reply := p.replies[start:end]; len(reply) > 0 {
+			if p.err == nil {
+				body = strconv.AppendUint(body[:fixed], uint64(p.base)+uint64(i), 10)
+				body = append(body, '}')
+			}
+			out.Send(reply, nil, nil, body, nil)
+		}
+		start = end
+	}
+	return body
+}
+
+// Answered implements wire.Outcome.
+func (p *pending) Answered() { p.recycle() }
 
 // pendingKeepBytes bounds what an idle pending holds on to.
 const pendingKeepBytes = 1 << 20

@@ -44,7 +44,7 @@ type Frontend struct {
 	heartbeats heartbeats
 	groups     groups
 	interest   interest
-	ackers     []*acker // one per partition
+	ackers     []*wire.Acker // one per partition
 	pendings   *sync.Pool
 
 	subs    []wire.Subscription
@@ -91,7 +91,7 @@ func Open(o Options) (*Frontend, error) {
 	f.groups.init()
 	f.interest.init(f)
 	for range o.Store.Partitions() {
-		f.ackers = append(f.ackers, newAcker(o.Bus))
+		f.ackers = append(f.ackers, wire.NewAcker(o.Bus))
 	}
 	for _, p := range o.Store.Partitions() {
 		f.cancels = append(f.cancels, p.WatchChannels(f.channelChanged))
@@ -167,9 +167,7 @@ func (f *Frontend) Close() {
 		f.markStopped()
 	}
 	f.heartbeats.close()
-	for _, a := range f.ackers {
-		a.close()
-	}
+	wire.CloseAckers(f.ackers)
 }
 
 // begin counts a goroutine in, unless Close has begun.

@@ -142,7 +142,9 @@ func (s *source) flushPublishes() {
 		s.open[i] = nil
 		s.launched(p)
 		c := p.append.Channel()
-		s.f.ackers[c.Partition().ID()].expect(len(p.arena), s.id == 0)
+		acker := s.f.ackers[c.Partition().ID()]
+		acker.Begin()
+		acker.Expect(len(p.arena), s.id == 0)
 		c.Append(p.append)
 	}
 	s.open = s.open[:0]
@@ -156,7 +158,36 @@ func (p *pending) outcome(a *partition.Append) {
 	if a.Err != nil {
 		p.s.f.channels.unmade(c)
 	}
-	p.s.f.ackers[c.Partition().ID()].take(p)
+	p.s.f.ackers[c.Partition().ID()].Take(p)
+}
+
+// HeldBytes implements wire.Outcome.
+func (p *pending) HeldBytes() int { return len(p.arena) }
+
+// Answer implements wire.Outcome: it answers every publisher of the Append.
+func (p *pending) Answer(out wire.Outlet, body []byte) []byte {
+	ack := pb.PubAck{}
+	if p.err != nil {
+		ack.Error = []byte(told(p.err).Error())
+	}
+	start := 0
+	for i := 0; i < len(p.ends); i += 2 {
+		reply, guid := p.arena[start:p.ends[i]], p.arena[p.ends[i]:p.ends[i+1]]
+		start = p.ends[i+1]
+		if len(reply) == 0 {
+			continue
+		}
+		ack.GUID = guid
+		body = ack.Append(body[:0])
+		out.Send(reply, nil, nil, body, nil)
+	}
+	return body
+}
+
+// Answered implements wire.Outcome. Barriers are behind the acknowledgements.
+func (p *pending) Answered() {
+	p.s.landed(p)
+	p.recycle()
 }
 
 // pendingKeepBytes bounds what an idle pending holds on to.
