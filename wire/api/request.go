@@ -41,6 +41,9 @@ func (h *requestHandler) Attach(src wire.Source) wire.Sink {
 type requestSink struct {
 	h      *requestHandler
 	source uint64
+	// read are the requests of this read. They begin at its end, behind what
+	// the source published and acknowledged before them.
+	read []*request
 }
 
 // Msg implements wire.Sink.
@@ -55,20 +58,29 @@ func (s *requestSink) Msg(m *wire.Msg) {
 		f.answer(r, nil, fmt.Errorf("%w: %d requests under way, try again later", errBusy, requestsMax))
 		return
 	}
-	go func() {
-		defer f.end()
-		ctx, cancel := context.WithTimeout(f.ctx, f.opts.RequestTimeout)
-		defer cancel()
-		answer, err := s.h.serve(ctx, r)
-		f.answer(r, answer, err)
-	}()
+	s.read = append(s.read, r)
 }
 
 // Flush implements wire.Sink.
-func (s *requestSink) Flush() {}
+func (s *requestSink) Flush() {
+	for i, r := range s.read {
+		s.read[i] = nil
+		go s.h.run(r)
+	}
+	s.read = s.read[:0]
+}
 
 // Detach implements wire.Sink.
-func (s *requestSink) Detach() {}
+func (s *requestSink) Detach() { s.Flush() }
+
+// run serves a request that was counted in.
+func (h *requestHandler) run(r *request) {
+	defer h.f.end()
+	ctx, cancel := context.WithTimeout(h.f.ctx, h.f.opts.RequestTimeout)
+	defer cancel()
+	answer, err := h.serve(ctx, r)
+	h.f.answer(r, answer, err)
+}
 
 // begin counts a request in, unless there are too many or Close has begun.
 func (f *Frontend) begin() bool {
