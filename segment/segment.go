@@ -111,10 +111,15 @@ func (s *segment) refs(ch record.ChannelID) refList {
 }
 
 func (s *segment) info() Info {
-	return Info{
+	i := Info{
 		ID: s.id, Path: s.path, State: s.state, Bound: s.bound,
-		First: s.first(), Last: s.last.Index, Bytes: int64(s.end), FileBytes: int64(s.fileBytes), Records: s.records,
+		First: s.first(), Last: s.last.Index, LastTerm: s.last.Term, Chain: s.last.Chain,
+		Bytes: int64(s.end), FileBytes: int64(s.fileBytes), Records: s.records,
 	}
+	if s.state == StateSealed {
+		i.Hash = s.sealedHash
+	}
+	return i
 }
 
 // corrupt makes the error for damage in the segment.
@@ -132,6 +137,9 @@ type Info struct {
 	State       State
 	Bound       Bound
 	First, Last uint64 // Raft indexes; Last is First−1 when there is no entry
+	LastTerm    uint64 // of the entry Last
+	Chain       uint64 // over all entries of the log up to Last; equal on every replica
+	Hash        uint64 // of this file up to its footer, once it is sealed; 0 before
 	Bytes       int64  // up to the end of the last entry
 	FileBytes   int64
 	Records     uint64
