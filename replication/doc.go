@@ -37,7 +37,12 @@
 // # Files
 //
 // The folder raft/ has, for each partition, a vote file (term and vote, votefile.go) and snapshots (snapshot.go). A
-// snapshot is a manifest: index, term, configuration, and what the log had sealed. It has no message in it.
+// snapshot is a manifest (manifest.go): index, term and configuration, the chain over all entries up to the index, and the
+// log's sealed segments with their hashes. It has no message in it, and no state: that is the index's and the log's.
+//
+// What a manifest covers is compared by chain, which is equal on all replicas, and never by file: with the log at start, so
+// that a folder from another time or place is noticed (ErrForked), and with a leader's when one comes. The files that it
+// lists are for whoever fetches them.
 //
 // # What it does not do
 //

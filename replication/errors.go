@@ -23,6 +23,9 @@ var (
 	ErrLogLost = errors.New("replication: entries are missing at the end of the log")
 	// ErrNeedsBootstrap is returned when the machine lacks entries that the log does not hold any more.
 	ErrNeedsBootstrap = errors.New("replication: entries before the log's first are needed")
+	// ErrForked is returned when the log has another history than a snapshot says: entries at the same place differ. One
+	// of the two is not of this partition's life; the node must not go on with either.
+	ErrForked = errors.New("replication: log and snapshot have different histories")
 	// ErrVoteLost is returned when the vote file is missing or damaged where there must be one. A voter that forgot its
 	// vote could vote twice.
 	ErrVoteLost = errors.New("replication: term and vote are lost")

@@ -1,11 +1,14 @@
 package replication
 
 import (
+	"encoding/binary"
 	"log/slog"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"leat.dev/leat/segment"
+	"leat.dev/leat/segment/record"
 	"leat.dev/leat/segment/vfs"
 )
 
@@ -67,18 +70,51 @@ func (g *Group) FSM() raft.FSM { return g.fsm }
 // Snapshots is the group's snapshot store.
 func (g *Group) Snapshots() raft.SnapshotStore { return g.snapshots }
 
-// EncodeManifest makes the contents of a snapshot.
-func EncodeManifest(partition uint32, index, term uint64) []byte {
-	return (&manifest{partition: partition, index: index, term: term}).encode()
+// EncodeManifest makes the contents of a snapshot of a log with such segments.
+func EncodeManifest(partition uint32, index, term, chain uint64, segments ...segment.Info) []byte {
+	m := &manifest{partition: partition, index: index, term: term, first: 1, chain: chain}
+	m.list(segments)
+	return m.encode()
 }
 
-// DecodeManifest returns what a manifest covers.
-func DecodeManifest(b []byte) (index, term uint64, err error) {
+// EncodeManifestV1 makes contents as they were before they listed segments.
+func EncodeManifestV1(partition uint32, index, term uint64) []byte {
+	b := (&manifest{partition: partition, index: index, term: term, first: 1}).encode()[:manifestBytesV1]
+	binary.LittleEndian.PutUint32(b[offManVersion:], manifestVersionV1)
+	return SealManifest(b)
+}
+
+// SealManifest sets the CRC of a manifest that was changed.
+func SealManifest(b []byte) []byte {
+	binary.LittleEndian.PutUint32(b[offManCRC:], record.Checksum(b[offManVersion:]))
+	return b
+}
+
+// A DecodedManifest is what a test looks at of a manifest.
+type DecodedManifest struct {
+	Index, Term, Applied, First uint64
+	Chained                     bool
+	Chain                       uint64
+	Sealed                      []segment.Info // without paths
+	Again                       []byte         // what it encodes to, in the present version
+}
+
+// DecodeManifest reads a manifest.
+func DecodeManifest(b []byte) (*DecodedManifest, error) {
 	m, err := decodeManifest(b)
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	return m.index, m.term, nil
+	d := &DecodedManifest{
+		Index: m.index, Term: m.term, Applied: m.applied, First: m.first, Chained: m.chained, Chain: m.chain, Again: m.encode(),
+	}
+	for _, s := range m.sealed {
+		d.Sealed = append(d.Sealed, segment.Info{
+			ID: record.SegmentID(s.id), State: segment.StateSealed, First: s.first, Last: s.last, LastTerm: s.lastTerm,
+			Chain: s.chain, Hash: s.hash, Records: s.records, Bytes: int64(s.endBytes), FileBytes: int64(s.fileBytes),
+		})
+	}
+	return d, nil
 }
 
 // DecodeSnapshot decodes a snapshot file and encodes it again.

@@ -36,6 +36,7 @@ type fakeLog struct {
 	reads    map[uint64]int // Entry calls by index
 	headers  int
 	gate     chan struct{} // Append waits for it, when not nil
+	segments []segment.Info
 }
 
 func newFakeLog() *fakeLog {
@@ -123,10 +124,26 @@ func (l *fakeLog) Header(index uint64) (record.FrameHeader, error) {
 	if err != nil {
 		return record.FrameHeader{}, err
 	}
-	return record.FrameHeader{
+	h := record.FrameHeader{
 		Type: e.Type, Index: e.Index, Term: e.Term, Time: e.Time, CommitHint: e.CommitHint,
-		PayloadBytes: uint32(len(e.Payload)),
-	}, nil
+		PayloadBytes: uint32(len(e.Payload)), PayloadCRC: record.Checksum(e.Payload),
+	}
+	h.Chain = record.NextChain(0, &h) // not over those before, which would cost too much here
+	return h, nil
+}
+
+func (l *fakeLog) Segments() []segment.Info {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segments
+}
+
+// chain is that of an entry.
+func (l *fakeLog) chain(t testing.TB, index uint64) uint64 {
+	t.Helper()
+	h, err := l.Header(index)
+	require.NoError(t, err)
+	return h.Chain
 }
 
 func (l *fakeLog) TruncateSuffix(from uint64) error {

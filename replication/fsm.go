@@ -58,10 +58,9 @@ func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 
 // Snapshot implements raft.FSM.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
-	return &fsmSnapshot{manifest: manifest{
+	return &fsmSnapshot{log: f.group.o.Log, manifest: manifest{
 		partition: f.group.o.Partition,
 		applied:   f.group.o.Machine.Applied(),
-		first:     f.group.o.Log.First(),
 	}}, nil
 }
 
@@ -84,15 +83,28 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 }
 
 // fsmSnapshot implements raft.FSMSnapshot.
-type fsmSnapshot struct{ manifest manifest }
+type fsmSnapshot struct {
+	log      Log
+	manifest manifest
+}
 
-// Persist implements raft.FSMSnapshot.
+// Persist implements raft.FSMSnapshot. What the log has sealed is listed here and not in Snapshot, which holds up applying:
+// the entries up to the snapshot's index are committed, so what is sealed of them stays as it is.
 func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
-	if own, ok := sink.(*snapshotSink); ok {
-		own.local = true
-		s.manifest.index, s.manifest.term = own.snap.index, own.snap.term
+	own, ok := sink.(*snapshotSink)
+	if !ok {
+		return fmt.Errorf("take snapshot: a sink of type %T, want this package's", sink)
 	}
-	_, err := sink.Write(s.manifest.encode())
+	own.local = true
+	m := &s.manifest
+	m.index, m.term = own.snap.index, own.snap.term
+	h, err := s.log.Header(m.index)
+	if err != nil {
+		return fmt.Errorf("take snapshot: read entry %d: %w", m.index, err)
+	}
+	m.chain, m.first = h.Chain, s.log.First()
+	m.list(s.log.Segments())
+	_, err = sink.Write(m.encode())
 	return err
 }
 

@@ -235,8 +235,12 @@ func (g *Group) satisfy(m *manifest) error {
 		return err
 	}
 	if h.Term != m.term {
+		// One that was never committed, of a leader that was cut off, for instance.
 		return fmt.Errorf("partition %d: %w: entry %d is of term %d here and of %d at the leader", g.o.Partition,
 			ErrNeedsBootstrap, m.index, h.Term, m.term)
+	}
+	if err := r.sameHistory(m, &h, "the leader's snapshot"); err != nil {
+		return err
 	}
 	return r.replay(m.index)
 }

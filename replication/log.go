@@ -23,6 +23,9 @@ type Log interface {
 	Entry(index uint64, buf []byte) (LogEntry, []byte, error)
 	// Header reads the header of an entry, without its payload.
 	Header(index uint64) (record.FrameHeader, error)
+	// Segments lists the segments that hold the log, oldest first: those that are sealed, with their hashes, and then the
+	// others. It reads no file.
+	Segments() []segment.Info
 	// TruncateSuffix removes the entries from an index on, durably on return.
 	TruncateSuffix(from uint64) error
 	// PayloadBytesMax is the size of the largest payload that an entry can have.

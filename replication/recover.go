@@ -1,10 +1,13 @@
 package replication
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/raft"
 
+	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/record"
 )
 
@@ -70,6 +73,9 @@ func (r *recovery) start() (*snapshot, error) {
 		}
 		return nil, err
 	}
+	if err := r.checkSnapshot(newest); err != nil {
+		return nil, err
+	}
 	confs, err := r.configurations(newest, last)
 	if err != nil {
 		return nil, err
@@ -90,6 +96,56 @@ func (r *recovery) start() (*snapshot, error) {
 		return nil, err
 	}
 	return r.startAt(committed, newest, confs)
+}
+
+// checkSnapshot makes sure that the newest snapshot is one of this log. It is not when a folder was put back from another
+// time or another place, and Raft would never notice.
+func (r *recovery) checkSnapshot(newest *snapshot) error {
+	if newest.index < r.log.First() {
+		return nil // there is none, or retention took the entry since
+	}
+	m, err := decodeManifest(newest.manifest)
+	if err == nil && (m.partition != r.o.Partition || m.index != newest.index || m.term != newest.term) {
+		err = fmt.Errorf("%w: manifest of partition %d, entry %d of term %d", ErrDamaged, m.partition, m.index, m.term)
+	}
+	if err != nil {
+		return fmt.Errorf("partition %d: snapshot of entry %d, term %d: %w", r.o.Partition, newest.index, newest.term, err)
+	}
+	h, err := r.header(m.index)
+	if err != nil {
+		return err
+	}
+	const whose = "this node's newest snapshot"
+	if h.Term != m.term {
+		// It was committed when the snapshot was taken, so no leader can have replaced it.
+		return fmt.Errorf("partition %d: %w: entry %d is of term %d here and of %d in %s", r.o.Partition,
+			ErrForked, m.index, h.Term, m.term, whose)
+	}
+	return r.sameHistory(m, &h, whose)
+}
+
+// sameHistory compares a manifest with the log, which has an entry of the same index and term. By Raft's rules all entries
+// up to there are equal then. The chain at that entry is the whole of the test: it covers every entry before. The listed
+// segments are compared where a segment ends with the same entry here, which costs no read: then a difference says where the
+// two logs part, or which row is wrong. Hashes are not compared, since they cover what is local to a node; see manifest.go.
+func (r *recovery) sameHistory(m *manifest, h *record.FrameHeader, whose string) error {
+	if !m.chained {
+		return nil
+	}
+	here := r.log.Segments()
+	for i := range m.sealed {
+		s := &m.sealed[i]
+		at, ok := slices.BinarySearchFunc(here, s.last, func(i segment.Info, last uint64) int { return cmp.Compare(i.Last, last) })
+		if ok && here[at].Chain != s.chain {
+			return fmt.Errorf("partition %d: %w: entries up to %d have chain %016x here (%s) and %016x in %s (segment %d)",
+				r.o.Partition, ErrForked, s.last, here[at].Chain, here[at].Path, s.chain, whose, s.id)
+		}
+	}
+	if h.Chain != m.chain {
+		return fmt.Errorf("partition %d: %w: entries up to %d have chain %016x here and %016x in %s", r.o.Partition,
+			ErrForked, m.index, h.Chain, m.chain, whose)
+	}
+	return nil
 }
 
 // startAt replays up to an index, which is committed.

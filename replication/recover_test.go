@@ -276,19 +276,19 @@ func TestRestoreManifest(t *testing.T) {
 		mustPropose(t, g, strconv.Itoa(i))
 	}
 	last, term := n.log.Last()
-	restore := func(index, term uint64) error {
+	restore := func(index, term, chain uint64) error {
 		sink, err := g.Snapshots().Create(1, index, term, soleConf, 1, nil)
 		require.NoError(t, err)
-		_, err = sink.Write(replication.EncodeManifest(0, index, term))
+		_, err = sink.Write(replication.EncodeManifest(0, index, term, chain))
 		require.NoError(t, err)
 		require.NoError(t, sink.Close())
 		_, r, err := g.Snapshots().Open(sink.ID())
 		require.NoError(t, err)
 		return g.FSM().Restore(r)
 	}
-	require.NoError(t, restore(last, term))
+	require.NoError(t, restore(last, term, n.log.chain(t, last)))
 	require.Equal(t, last, g.Status().Snapshot)
-	require.ErrorIs(t, restore(last+5, term), replication.ErrNeedsBootstrap)
+	require.ErrorIs(t, restore(last+5, term, 0), replication.ErrNeedsBootstrap)
 	require.ErrorIs(t, <-n.stopped, replication.ErrNeedsBootstrap)
 	require.Equal(t, last, g.Status().Snapshot, "not offered at the next start")
 	require.ErrorIs(t, propose(g, "x").err, replication.ErrStopped)

@@ -35,7 +35,7 @@ func take(t *testing.T, s raft.SnapshotStore, index, term uint64, local bool) (i
 	if local {
 		replication.MarkLocal(sink)
 	}
-	_, err = sink.Write(replication.EncodeManifest(3, index, term))
+	_, err = sink.Write(replication.EncodeManifest(3, index, term, 0))
 	require.NoError(t, err)
 	require.NoError(t, sink.Close())
 	return sink.ID()
@@ -70,9 +70,9 @@ func TestSnapshotsKept(t *testing.T) {
 	require.NoError(t, err)
 	b, err := io.ReadAll(r)
 	require.NoError(t, err)
-	index, term, err := replication.DecodeManifest(b)
+	m, err := replication.DecodeManifest(b)
 	require.NoError(t, err)
-	require.Equal(t, []uint64{500, 5, 500, 5, uint64(len(b))}, []uint64{index, term, meta.Index, meta.Term, uint64(meta.Size)})
+	require.Equal(t, []uint64{500, 5, 500, 5, uint64(len(b))}, []uint64{m.Index, m.Term, meta.Index, meta.Term, uint64(meta.Size)})
 }
 
 // Aim: Raft starts from a received snapshot only when what it covers is here. Method: a received one is not listed, can be
@@ -189,7 +189,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		f.Fatal(err)
 	}
 	replication.MarkLocal(sink)
-	if _, err := sink.Write(replication.EncodeManifest(3, 9, 2)); err != nil {
+	if _, err := sink.Write(replication.EncodeManifest(3, 9, 2, 7, sealedInfos()...)); err != nil {
 		f.Fatal(err)
 	}
 	if err := sink.Close(); err != nil {
@@ -201,9 +201,12 @@ func FuzzDecodeSnapshot(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add(b[:40])
-	f.Add(replication.EncodeManifest(3, 9, 2))
+	f.Add(replication.EncodeManifest(3, 9, 2, 7, sealedInfos()...))
+	f.Add(replication.EncodeManifestV1(3, 9, 2))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _, _ = replication.DecodeManifest(b)
+		if m, err := replication.DecodeManifest(b); err == nil && m.Chained {
+			require.Equal(t, b, m.Again)
+		}
 		if again, err := replication.DecodeSnapshot(b, 3); err == nil {
 			require.Len(t, again, len(b))
 		}
