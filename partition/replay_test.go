@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,6 +150,33 @@ func TestIndexAhead(t *testing.T) {
 	require.Empty(t, dump(n.part))
 	require.EqualValues(t, 1, n.store("a", "3"))
 	require.Equal(t, []string{"3"}, read(t, n.ensure("a"), 1))
+}
+
+// Aim: an index of another log is not believed, though it is not ahead: offsets
+// would be given twice. Method: two nodes with histories of their own under
+// equal terms, of which one gets the index of the other, with a log in one
+// segment and in many.
+func TestIndexOfAnotherLog(t *testing.T) {
+	other := start(t)
+	other.store("b", "x")
+	other.store("b", "y")
+	for _, fill := range []int{3, 200} {
+		n := start(t)
+		for range fill {
+			n.store("a", strings.Repeat("v", 1000), "2")
+		}
+		want, values := dump(n.part), contents(t, n.part)
+		other.restart(nil)
+		other.close()
+		n.restart(func() { n.ixFS = other.ixFS })
+		require.Equal(t, want, dump(n.part))
+		require.Equal(t, values, contents(t, n.part))
+		require.EqualValues(t, 2*fill+1, n.store("a", "next"))
+		n.close()
+		other.ixFS = pebblevfs.NewMem()
+		other.open()
+		other.lead()
+	}
 }
 
 // Aim: an index with contents that cannot be is reported as damaged, so that it

@@ -2,10 +2,12 @@ package partition
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"leat.dev/leat/index"
 	"leat.dev/leat/partition/cursor"
+	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/record"
 )
 
@@ -15,7 +17,9 @@ import (
 //	then name and config, each with its length as a uvarint.
 //
 // Under channel id 0 lies what belongs to no channel: uvarints of the highest
-// channel id given and the highest time.
+// channel id given, of the highest time, and of the log's chain up to the last
+// entry applied, which says of which log this is the state. An index of an
+// earlier version has no chain, and so may have one whose chain was not known.
 func (c *Channel) appendState(dst []byte) []byte {
 	for _, v := range [...]uint64{
 		uint64(c.created.Load()), c.first.Load(), c.last.Load(), uint64(c.lastNs.Load()), c.records.Load(), c.bytes.Load(),
@@ -60,7 +64,11 @@ func (p *Partition) decodeChannel(value []byte) (*Channel, error) {
 
 func (p *Partition) appendMachine(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, p.appliedChannel.Load())
-	return binary.AppendUvarint(dst, uint64(p.appliedTime.Load()))
+	dst = binary.AppendUvarint(dst, uint64(p.appliedTime.Load()))
+	if chain, known, err := p.chain(p.applied.Load()); err == nil && known {
+		dst = binary.AppendUvarint(dst, chain)
+	}
+	return dst
 }
 
 // A cursor's state in the index: its meta with the length in front as a uvarint,
@@ -109,20 +117,20 @@ func (p *Partition) load() error {
 	if err != nil {
 		return err
 	}
-	if last, _ := p.opts.Log.Last(); applied > last {
-		// The index knows more than the log: it is from another life of this
-		// folder. The log is what counts.
-		p.opts.Logger.Warn("the index is ahead of the log and is made anew", "partition", p.opts.ID,
-			"applied", applied, "last", last)
-		if err := x.Reset(); err != nil {
-			return err
-		}
-		applied, term = 0, 0
-	}
 	p.applied.Store(applied)
 	p.committed.Store(applied)
 	p.appliedTerm = term
-	if err := x.Channels(p.loadChannel); err != nil {
+	if last, _ := p.opts.Log.Last(); applied > last {
+		err = fmt.Errorf("%w: entry %d is applied, the log ends with %d", errOtherLog, applied, last)
+	}
+	if err == nil {
+		// The state under id 0 comes first, so nothing is loaded when it is refused.
+		err = x.Channels(p.loadChannel)
+	}
+	if errors.Is(err, errOtherLog) {
+		err = p.renew(err)
+	}
+	if err != nil {
 		return err
 	}
 	if err := x.AllCursors(p.loadCursor); err != nil {
@@ -141,12 +149,55 @@ func (p *Partition) load() error {
 	return p.indexSealed()
 }
 
+// errOtherLog says that the index is from another life of this folder, or from
+// another node. The log is what counts.
+var errOtherLog = errors.New("the index is not that of this log")
+
+// renew empties an index that is not that of this log.
+func (p *Partition) renew(cause error) error {
+	p.opts.Logger.Warn("the index is made anew", "partition", p.opts.ID, "cause", cause)
+	p.applied.Store(0)
+	p.committed.Store(0)
+	p.appliedTerm = 0
+	return p.opts.Index.Reset()
+}
+
+// loadMachine reads the state under channel id 0.
+func (p *Partition) loadMachine(value []byte) error {
+	f := fields{b: value}
+	channel, ns := f.uint(), f.uint()
+	if f.err == nil && len(f.b) > 0 {
+		chain := f.uint()
+		have, known, err := p.chain(p.applied.Load())
+		switch {
+		case err != nil:
+			return err
+		case f.err == nil && known && have != chain:
+			return fmt.Errorf("%w: entries up to %d have chain %016x there and %016x in the log", errOtherLog, p.applied.Load(), chain, have)
+		}
+	}
+	if f.err == nil {
+		p.appliedChannel.Store(channel)
+		p.appliedTime.Store(int64(ns))
+	}
+	return damaged("state of the machine", f.err)
+}
+
+// chain is the log's chain up to an entry, if the log still tells.
+func (p *Partition) chain(index uint64) (chain uint64, known bool, err error) {
+	h, err := p.opts.Log.Header(index)
+	if err == nil {
+		return h.Chain, true, nil
+	}
+	if base := p.opts.Log.Base(); errors.Is(err, segment.ErrNotFound) && index <= base.Index {
+		return base.Chain, index == base.Index, nil
+	}
+	return 0, false, fmt.Errorf("read entry %d: %w", index, err)
+}
+
 func (p *Partition) loadChannel(id record.ChannelID, value []byte) error {
 	if id == 0 {
-		f := fields{b: value}
-		p.appliedChannel.Store(f.uint())
-		p.appliedTime.Store(int64(f.uint()))
-		return damaged("state of the machine", f.err)
+		return p.loadMachine(value)
 	}
 	c, err := p.decodeChannel(value)
 	if err == nil && p.names.live[c.name] != nil {
