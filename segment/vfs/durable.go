@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 )
 
 // tmpSuffix ends the name of a file that WriteFileAtomic has not finished. Such a file found at start is a left-over.
@@ -73,31 +74,38 @@ func ReadFile(fsys FS, name string) (data []byte, err error) {
 	return nil, fmt.Errorf("read %s: got %d bytes, want %d: %w", name, n, len(data), err)
 }
 
-// MkdirAllSync is MkdirAll followed by SyncDir of the parent of each directory that was missing, so that all are
-// durable on return.
+// MkdirAllSync makes a directory and its missing parents, and all of them durable: it syncs the parent of each that it makes
+// before it makes the next, and that of the deepest one which was there. A process that was killed between the two steps
+// has left that one without a durable name, and everything in it would go with the name, synced or not.
+//
+// A directory that was there and whose parent may not be read is taken as it is: it was made by someone else.
 func MkdirAllSync(fsys FS, dir string) error {
 	dir = filepath.Clean(dir)
-	var parents []string
-	for d := dir; ; d = filepath.Dir(d) {
-		_, err := fsys.Stat(d)
+	var missing []string
+	there := dir
+	for ; there != filepath.Dir(there); there = filepath.Dir(there) {
+		_, err := fsys.Stat(there)
 		if err == nil {
 			break
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("make directory %s: %w", dir, err)
 		}
-		parents = append(parents, filepath.Dir(d))
-		if d == filepath.Dir(d) {
-			break
-		}
+		missing = append(missing, there)
 	}
-	if err := fsys.MkdirAll(dir); err != nil {
-		return err
+	if err := fsys.SyncDir(filepath.Dir(there)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("make directory %s: sync the name of %s: %w", dir, there, err)
 	}
-	for _, parent := range parents {
-		if err := fsys.SyncDir(parent); err != nil {
+	for _, d := range slices.Backward(missing) {
+		if err := fsys.MkdirAll(d); err != nil {
 			return fmt.Errorf("make directory %s: %w", dir, err)
 		}
+		if err := fsys.SyncDir(filepath.Dir(d)); err != nil {
+			return fmt.Errorf("make directory %s: %w", dir, err)
+		}
+	}
+	if len(missing) == 0 {
+		return fsys.MkdirAll(dir) // which says so when it is a file
 	}
 	return nil
 }

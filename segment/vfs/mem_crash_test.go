@@ -3,6 +3,7 @@ package vfs_test
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -275,6 +276,29 @@ func TestCrashDirectories(t *testing.T) {
 	require.Equal(t, []string{"w"}, names(t, cut(m, 0, 1), "/u/v"))
 	require.NoError(t, vfs.MkdirAllSync(m, "r/s"))
 	require.Equal(t, []string{"s"}, names(t, cut(m, 0, 1), "/r"))
+}
+
+// TestMkdirAllSyncAgain: a process that ended while it made a directory leaves one whose name may not be durable; the next
+// call makes up for it. Each call of the first attempt fails in turn.
+func TestMkdirAllSyncAgain(t *testing.T) {
+	for i := 0; ; i++ {
+		m := vfs.NewMem()
+		faulty := vfs.NewFault(m)
+		hit := faulty.Inject(vfs.Rule{After: i, Count: 1})
+		err := vfs.MkdirAllSync(faulty, "u/v/w")
+		if hit.Hits() == 0 {
+			break
+		}
+		require.Error(t, err)
+		require.NoError(t, vfs.MkdirAllSync(m, "u/v/w"))
+		require.Equal(t, []string{"w"}, names(t, cut(m, 0, 1), "/u/v"), "call %d failed", i)
+	}
+	m := vfs.NewMem()
+	require.NoError(t, vfs.MkdirAllSync(m, "u"))
+	faulty := vfs.NewFault(m)
+	faulty.Inject(vfs.Rule{Op: vfs.OpSyncDir, Path: "/", Err: fs.ErrPermission})
+	require.NoError(t, vfs.MkdirAllSync(faulty, "/u"), "made by someone else")
+	require.ErrorIs(t, vfs.MkdirAllSync(faulty, "/v"), fs.ErrPermission)
 }
 
 // TestCrashAtomicFile cuts the power before every operation of WriteFileAtomic, many times each: the file holds the old
