@@ -67,6 +67,10 @@ func Open(o Options) (*Group, error) {
 	if err := vfs.MkdirAllSync(o.FS, o.Dir); err != nil {
 		return nil, fmt.Errorf("open group of partition %d: %w", o.Partition, err)
 	}
+	// Names that the last run could not make sure of may be seen here and still be lost.
+	if err := o.FS.SyncDir(o.Dir); err != nil {
+		return nil, fmt.Errorf("open group of partition %d: %w", o.Partition, err)
+	}
 	votes, err := openVoteFile(o.FS, o.Dir, o.Partition)
 	if err != nil {
 		return nil, fmt.Errorf("open group of partition %d: %w", o.Partition, err)
