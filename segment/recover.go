@@ -455,12 +455,28 @@ func (l *Log) orphan(name, path string) error {
 	if err := vfs.MkdirAllSync(l.o.FS, dir); err != nil {
 		return err
 	}
-	if err := l.o.FS.Rename(path, filepath.Join(dir, name)); err != nil {
+	to, err := unusedName(l.o.FS, filepath.Join(dir, name))
+	if err == nil {
+		err = l.o.FS.Rename(path, to)
+	}
+	if err != nil {
 		return fmt.Errorf("put orphan aside: %w", err)
 	}
 	l.recovery.Orphans = append(l.recovery.Orphans, name)
-	l.o.Logger.Warn("a segment that the manifest does not know was put aside", "partition", l.o.Partition, "file", path, "to", dir)
+	l.o.Logger.Warn("a segment that the manifest does not know was put aside", "partition", l.o.Partition, "file", path, "to", to)
 	return errors.Join(l.o.FS.SyncDir(dir), l.o.FS.SyncDir(l.o.Dir))
+}
+
+// unusedName is the given name, or that with a number behind it: a rename would
+// replace what was put aside before.
+func unusedName(fsys vfs.FS, path string) (string, error) {
+	for name, i := path, 2; ; name, i = fmt.Sprintf("%s.%d", path, i), i+1 {
+		if _, err := fsys.Stat(name); isNotExist(err) {
+			return name, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
 }
 
 func isUnused(f vfs.File) (bool, error) {
