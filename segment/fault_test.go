@@ -207,6 +207,40 @@ func TestFullDisk(t *testing.T) {
 	closeLog(t, l)
 }
 
+// Aim: a process that is out of file descriptors, which its connections may use up,
+// refuses appends that need a new segment, and is not poisoned by it. Method: each
+// kind of file cannot be made for a while; the log goes on afterwards.
+func TestOutOfDescriptors(t *testing.T) {
+	for _, path := range []string{"*.seg.tmp", "MANIFEST*"} {
+		for _, errno := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+			fault := vfs.NewFault(vfs.NewMem())
+			l := open(t, options(fault))
+			h := newHistory(34)
+			require.NoError(t, l.Append(h.make(2, 9000)))
+			rule := fault.Inject(vfs.Rule{Op: vfs.OpCreate, Path: path, Err: errno})
+			refused := false
+			for range 20 {
+				before := len(h.entries)
+				if err := l.Append(h.make(2, 9000)); err != nil {
+					require.ErrorIs(t, err, errno)
+					require.NotErrorIs(t, err, segment.ErrPoisoned, "%s", path)
+					h.entries = h.entries[:before]
+					h.renumber()
+					refused = true
+				}
+			}
+			require.True(t, refused, "%s", path)
+			h.check(t, l)
+			rule.Remove()
+			require.NoError(t, l.Append(h.make(20, 9000)))
+			closeLog(t, l)
+			l = open(t, options(fault))
+			h.check(t, l)
+			closeLog(t, l)
+		}
+	}
+}
+
 // Aim: room comes back when old segments are dropped. Method: a file system for
 // a few segments, an endless log that drops its front when refused.
 func TestFullDiskIsFreedByTruncation(t *testing.T) {

@@ -199,6 +199,11 @@ func (l *Log) closeSegment(s *segment) (err error) {
 	return err
 }
 
+// isExhausted tells of a shortage that is not the disk's, and passes.
+func isExhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
 func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

@@ -274,8 +274,9 @@ func loadManifest(fsys vfs.FS, dir string, generation uint64) (*manifest, error)
 }
 
 // editManifest writes a changed copy of the manifest, makes it durable, and
-// keeps it. The caller holds fileMu. On ErrNoSpace nothing has changed; on any
-// other error the log is poisoned.
+// keeps it. The caller holds fileMu. On ErrNoSpace, and when the process or the
+// system was out of descriptors or memory before anything had its name, nothing
+// has changed; on any other error the log is poisoned.
 func (l *Log) editManifest(change func(m *manifest)) error {
 	if err := l.Poisoned(); err != nil {
 		return err
@@ -288,8 +289,13 @@ func (l *Log) editManifest(change func(m *manifest)) error {
 	m.Generation = l.generation
 	name := filepath.Join(l.o.Dir, manifestName(m.Generation))
 	if err := vfs.WriteFileAtomic(l.o.FS, name, m.appendTo(nil)); err != nil {
-		if _, statErr := l.o.FS.Stat(name); isNoSpace(err) && errors.Is(statErr, fs.ErrNotExist) {
-			return fmt.Errorf("write manifest: %w: %w", ErrNoSpace, err)
+		if _, statErr := l.o.FS.Stat(name); errors.Is(statErr, fs.ErrNotExist) {
+			switch {
+			case isNoSpace(err):
+				return fmt.Errorf("write manifest: %w: %w", ErrNoSpace, err)
+			case isExhausted(err):
+				return fmt.Errorf("write manifest: %w", err)
+			}
 		}
 		return l.poison(fmt.Errorf("write manifest: %w", err))
 	}
