@@ -50,6 +50,7 @@ func (l *sinkLog) Header(uint64) (record.FrameHeader, error) {
 func (l *sinkLog) First() uint64                    { return 1 }
 func (l *sinkLog) TruncateSuffix(from uint64) error { return fmt.Errorf("truncate from %d", from) }
 func (l *sinkLog) PayloadBytesMax() int             { return 1 << 20 }
+func (l *sinkLog) Base() segment.Tip                { return segment.Tip{} }
 func (l *sinkLog) Segments() []segment.Info         { return nil }
 
 func BenchmarkPropose(b *testing.B) {

@@ -206,6 +206,37 @@ func TestFollowerBehindTheFront(t *testing.T) {
 	})
 }
 
+// Aim: a follower whose log ends exactly where its leader's begins goes on from there, and needs no bootstrap: all that it lacks
+// is in the leader's log. Method: stop it, trim the others up to its last entry, with a snapshot far behind that, start it.
+func TestFollowerAtTheFront(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		defer c.close()
+		first := c.leader(-1)
+		want := []string{"one"}
+		mustPropose(t, c.groups[first], "one")
+		c.requireEqual(want)
+		at := (first + 1) % 3
+		c.stop(at)
+		last, _ := c.nodes[at].log.Last()
+		for i := range 20 {
+			want = append(want, strconv.Itoa(i))
+			mustPropose(t, c.groups[first], want[i+1])
+		}
+		time.Sleep(10 * time.Second)
+		for i, g := range c.groups {
+			if i != at {
+				require.NoError(t, g.Snapshot())
+				require.Greater(t, g.Status().Snapshot, last+10)
+				c.nodes[i].log.trim(last + 1)
+			}
+		}
+		c.start(at)
+		c.requireEqual(want)
+		require.Empty(t, c.nodes[at].stopped)
+	})
+}
+
 // Aim: a leader that cannot read an entry does not send a hole, a wrong error or a snapshot to its follower: its group stops,
 // another node leads and feeds the follower. Method: rot of an entry that a follower lacks, in one log; real time, since a
 // goroutine of Raft stays parked.
@@ -234,4 +265,41 @@ func TestDamagedLeader(t *testing.T) {
 	}
 	require.Equal(t, want, c.nodes[behind].machine.payloads())
 	require.Equal(t, want[:20], c.nodes[first].machine.payloads())
+}
+
+// Aim: a follower that cannot read an entry which its leader's are compared with does not answer with a mismatch, upon which
+// more and more of its good log would be overwritten: its group stops, its log stays, and the others go on. Method: a leader
+// is cut off with entries that nobody else has; one of them rots; it joins again; real time, since a goroutine of Raft
+// stays parked.
+func TestDamagedFollower(t *testing.T) {
+	c := newCluster(t, func(o *replication.Options) { o.ElectionTimeout = 100 * time.Millisecond })
+	defer c.close()
+	first := c.leader(-1)
+	mustPropose(t, c.groups[first], "one")
+	c.isolate(first)
+	for range 5 {
+		c.groups[first].Propose([]byte("lost"), func(uint64, error) {})
+	}
+	second := c.leader(first)
+	mustPropose(t, c.groups[second], "two")
+	third := 3 - first - second
+	before := c.nodes[first].log.copyEntries()
+	c.nodes[first].log.set(func(l *fakeLog) {
+		for i := range before {
+			if string(before[i].Payload) == "lost" {
+				l.rotten[before[i].Index] = true
+			}
+		}
+		require.NotEmpty(t, l.rotten)
+	})
+	c.join(first)
+	err := <-c.nodes[first].stopped
+	require.ErrorIs(t, err, replication.ErrDamaged)
+	require.Equal(t, before, c.nodes[first].log.copyEntries(), "nothing was cut")
+	mustPropose(t, c.groups[second], "three")
+	for deadline := 0; len(c.nodes[third].machine.payloads()) < 3 && deadline < 500; deadline++ {
+		time.Sleep(20 * time.Millisecond)
+	}
+	require.Equal(t, []string{"one", "two", "three"}, c.nodes[third].machine.payloads())
+	require.Equal(t, []string{"one"}, c.nodes[first].machine.payloads())
 }

@@ -93,6 +93,33 @@ func TestLogStoreContract(t *testing.T) {
 	}
 }
 
+// Aim: of the entry before the log's first, index and term are told, as a follower that ends there needs no more; but never of
+// entry 1, which Raft would take for the entry itself and send; and no log takes what was told for an entry. Method: logs with
+// a front that was dropped, the last one without an entry left; what they tell is given to another log.
+func TestEntryBeforeTheFirst(t *testing.T) {
+	for _, first := range []uint64{2, 3, 8, 11} {
+		l := newFakeLog()
+		s := replication.NewLogStore(l, replication.LogStoreHooks{Halt: func(err error) { require.NoError(t, err) }})
+		require.NoError(t, s.StoreLogs(raftLogs(1, 10, 4)))
+		l.trim(first)
+		requireNotFound(t, s, 0)
+		for i := uint64(1); i < first; i++ {
+			if i != first-1 || i == 1 {
+				requireNotFound(t, s, i)
+				continue
+			}
+			requireLog(t, s, &raft.Log{Index: i, Term: 4, Type: raft.LogNoop})
+
+			told, to := new(raft.Log), replication.NewLogStore(newFakeLog(), replication.LogStoreHooks{})
+			require.NoError(t, s.GetLog(i, told))
+			require.NoError(t, to.StoreLogs(raftLogs(1, i-1, 4)))
+			require.Error(t, to.StoreLog(told))
+			require.Equal(t, [2]uint64{1, i - 1}, bounds(t, to))
+			require.NoError(t, to.StoreLogs(raftLogs(i, i, 4)), "refused, and not for good")
+		}
+	}
+}
+
 // Aim: every type of entry, its time and its data come back. Method: store and get each on both stores.
 func TestLogStoreTypes(t *testing.T) {
 	at := time.Unix(1_700_000_000, 123_456_789)
@@ -230,7 +257,7 @@ func TestUnreadableEntry(t *testing.T) {
 	l.set(func(l *fakeLog) { l.entries[1].Type = record.FrameSyncMarker })
 	require.Panics(t, func() { _ = s.GetLog(2, new(raft.Log)) }, "an entry of no type that Raft knows")
 	l.trim(4)
-	requireNotFound(t, s, 3)
+	requireNotFound(t, s, 2)
 	requireLog(t, s, raftLogs(4, 4, 1)[0])
 }
 

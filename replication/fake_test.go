@@ -92,6 +92,12 @@ func (l *fakeLog) Last() (index, term uint64) {
 	return e.Index, e.Term
 }
 
+func (l *fakeLog) Base() segment.Tip {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return segment.Tip{Index: l.base - 1, Term: l.baseTerm}
+}
+
 func (l *fakeLog) at(index uint64) (*replication.LogEntry, error) {
 	if len(l.entries) == 0 || index < l.base || index >= l.base+uint64(len(l.entries)) {
 		return nil, fmt.Errorf("no entry %d", index)

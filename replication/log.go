@@ -19,6 +19,8 @@ type Log interface {
 	First() uint64
 	// Last is index and term of the newest durable entry; of the one before First when there is none.
 	Last() (index, term uint64)
+	// Base is the entry before First, which is not there any more; zero when the log begins with entry 1.
+	Base() segment.Tip
 	// Entry reads an entry, into buf if it is large enough. The payload is verified.
 	Entry(index uint64, buf []byte) (LogEntry, []byte, error)
 	// Header reads the header of an entry, without its payload.

@@ -77,8 +77,8 @@ func (s *logStore) bounds() (first, last uint64) {
 	return first, last
 }
 
-// GetLog implements raft.LogStore. Outside of the log it returns raft.ErrLogNotFound itself, which Raft compares. Any
-// other failure does not return.
+// GetLog implements raft.LogStore. Outside of the log it returns raft.ErrLogNotFound itself, which Raft compares, but for
+// the entry before the first; see edge. Any other failure does not return.
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	err := s.get(index, l)
 	if err == nil || err == raft.ErrLogNotFound || err == raft.ErrRaftShutdown { //nolint:errorlint // Raft compares, too.
@@ -95,7 +95,7 @@ func (s *logStore) get(index uint64, l *raft.Log) error {
 		return raft.ErrRaftShutdown
 	}
 	if !s.has(index) {
-		return raft.ErrLogNotFound
+		return s.edge(index, l)
 	}
 	// Raft never says when it is done with the data, so it gets memory of its own.
 	e, _, err := s.log.Entry(index, nil)
@@ -107,6 +107,19 @@ func (s *logStore) get(index uint64, l *raft.Log) error {
 		return raft.ErrLogNotFound
 	}
 	return fmt.Errorf("%w: read entry %d: %w", ErrDamaged, index, err)
+}
+
+// edge answers for the entry before the first one. A leader looks its term up for a follower whose log ends there, and would
+// send a snapshot to one that lacks nothing of what the leader has. Index and term are all that is left of the entry, which
+// is enough for that. When retention moves the front while a leader collects entries, it may meet the answer as an entry to
+// send. So it is marked, and no log takes it. For entry 1 there is none: Raft asks for nothing before it sends that.
+func (s *logStore) edge(index uint64, l *raft.Log) error {
+	base := s.log.Base()
+	if index < 2 || index != base.Index {
+		return raft.ErrLogNotFound
+	}
+	*l = raft.Log{Index: base.Index, Term: base.Term, Type: raft.LogNoop, Extensions: []byte(edgeMark)}
+	return nil
 }
 
 func (s *logStore) has(index uint64) bool {
@@ -205,6 +218,13 @@ func (s *logStore) take(logs []*raft.Log) error {
 		if l.Type == raft.LogCommand && !sameTerm(l) {
 			return errStaleTerm
 		}
+		if string(l.Extensions) == edgeMark {
+			err := fmt.Errorf("store entry %d: its leader has only index and term of it left", l.Index)
+			if s.cut {
+				return s.latch(err) // as in StoreLogs
+			}
+			return err // the leader will find out that it has not got the entry
+		}
 		e, err := fromRaft(l)
 		if err != nil {
 			return s.latch(err)
@@ -221,7 +241,10 @@ func (s *logStore) latch(err error) error {
 	return err
 }
 
-const termBytes = 8
+const (
+	termBytes = 8
+	edgeMark  = "edge" // as Log.Extensions; see edge
+)
 
 // sameTerm tells whether a proposal, if it says which term it was made in, is in that term.
 func sameTerm(l *raft.Log) bool {
