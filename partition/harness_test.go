@@ -321,12 +321,15 @@ func (l *leader) stop() {
 func (l *leader) Propose(payload []byte, done func(uint64, error)) {
 	l.mu.Lock()
 	ch, term := l.work, l.term
+	if ch != nil {
+		// With mu held, so that stop cannot end run before this gets there and
+		// leave it without an answer. There is room: see flightsMax.
+		ch <- work{payload, term, done}
+	}
 	l.mu.Unlock()
 	if ch == nil {
 		done(0, partition.ErrClosed)
-		return
 	}
-	ch <- work{payload, term, done}
 }
 
 func (l *leader) run(ch chan work) {
