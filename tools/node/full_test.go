@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -53,8 +54,8 @@ func TestFullDisk(t *testing.T) {
 			}
 		}
 		require.NoError(t, json.Unmarshal(m.Data, &answer))
-		require.Equal(t, 507, answer.Error.Code, "%s", m.Data)
-		require.EqualError(t, sc.Publish(channelName(0), big), "stan: no space left on the server's disk")
+		require.Equal(t, 507, answer.Error.Code, "%s; %s", m.Data, space(t, d, n))
+		require.EqualError(t, sc.Publish(channelName(0), big), "stan: no space left on the server's disk", "%s", space(t, d, n))
 	}
 	cycles := 4
 	if *cuts >= 1000 {
@@ -90,6 +91,19 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, sc.Publish("other", value(0)))
 	require.Eventually(t, func() bool { return n.storage.health() == nil }, 5*time.Second, time.Millisecond)
 	require.True(t, h.check(t, n.storage, "in the end"))
+}
+
+// space tells how full the disk and the logs are.
+func space(t *testing.T, d *disk, n *Node) string {
+	t.Helper()
+	u, err := d.files.Usage("data")
+	require.NoError(t, err)
+	var b strings.Builder
+	fmt.Fprintf(&b, "disk %+v", u)
+	for i, sh := range n.storage.shards {
+		fmt.Fprintf(&b, "; partition %d: %+v, segments %+v", i, sh.group.Status(), sh.log.Segments())
+	}
+	return b.String()
 }
 
 // get asks an admin page.
