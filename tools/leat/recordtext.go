@@ -196,15 +196,15 @@ func appendText(dst []byte, d *delivery) []byte {
 	dst = append(dst, ' ')
 	dst = time.Unix(0, d.time).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z07:00")
 	if d.subject != nil {
-		dst = append(append(dst, " subject "...), d.subject...)
+		dst = appendReadable(append(dst, " subject "...), d.subject)
 	}
 	if d.key != nil {
 		dst = append(dst, " key "...)
 		dst = appendReadable(dst, d.key)
 	}
 	for _, h := range d.headers {
-		dst = append(append(append(dst, ' '), h.name...), '=')
-		dst = appendReadable(dst, h.value)
+		dst = appendReadable(append(dst, ' '), h.name)
+		dst = appendReadable(append(dst, '='), h.value)
 	}
 	if d.null {
 		return append(dst, "\n(null)\n"...)
