@@ -35,7 +35,7 @@ type entrySet struct {
 }
 
 func (i *inspectCommand) runCompare(ctx context.Context, out io.Writer, path string) error {
-	files := vfs.OS{}
+	files := regularFiles{}
 	ours, err := partitionFolders(files, path)
 	if err != nil {
 		return err

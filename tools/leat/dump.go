@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"leat.dev/leat/segment/record"
-	"leat.dev/leat/segment/vfs"
 )
 
 // errNoLayout is returned for a file that is neither a segment nor a manifest.
@@ -35,7 +34,7 @@ func (i *inspectCommand) runDump(out io.Writer, path string) (err error) {
 	if i.dump <= 0 || i.at < 0 || i.at%frameAlignment != 0 {
 		return fmt.Errorf("--dump %d --at %d: want a number of bytes, and a position that is a multiple of %d", i.dump, i.at, frameAlignment)
 	}
-	f, err := vfs.OS{}.Open(path)
+	f, err := regularFiles{}.Open(path)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -57,23 +58,18 @@ N bytes, or N bytes from --at on. --compare says where two replicas differ.
 
 Exit codes: 0 clean, 1 a torn tail (what a power cut leaves; the node cuts it),
 2 corrupt, or --compare found a difference, 3 a tail that may be either (uncertain),
-4 the files could not be read, or bad arguments.`,
+4 the files could not be read, are those of another version of leat, or bad
+arguments, 130 after an interrupt.`,
 		Example: `  leat inspect ./leat-data
   leat inspect ./leat-data --verify
   leat inspect ./leat-data --records --channel quakes --json
   leat inspect ./leat-data/partition-0000 --frames
   leat inspect ./leat-data/partition-0000/0000000000000001.seg --dump 8192
   leat inspect ./leat-data --compare ./other-data`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			err := i.run(cmd, args[0])
-			var exit *exitError
-			if err != nil && !errors.As(err, &exit) {
-				return &exitError{code: exitIO, err: err}
-			}
-			return err
-		},
+		Args: func(cmd *cobra.Command, args []string) error { return inspectError(cobra.ExactArgs(1)(cmd, args)) },
+		RunE: func(cmd *cobra.Command, args []string) error { return inspectError(i.run(cmd, args[0])) },
 	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return inspectError(err) })
 	f := c.Flags()
 	f.BoolVar(&i.verify, "verify", false, "print the verdict and what is wrong, nothing else")
 	f.BoolVar(&i.frames, "frames", false, "list frames with the fields of their headers")
@@ -84,12 +80,44 @@ Exit codes: 0 clean, 1 a torn tail (what a power cut leaves; the node cuts it),
 	f.StringVar(&i.compare, "compare", "", "another replica's data directory or partition's folder")
 	f.Int64Var(&i.dump, "dump", 0, "show so many bytes of a file, with the names of their fields")
 	f.Int64Var(&i.at, "at", 0, "with --dump: begin with the frame at this position")
-	c.MarkFlagsMutuallyExclusive("verify", "frames", "records", "compare", "dump")
 	return c
 }
 
+// inspectError gives an error that has no exit code of its own inspect's: the
+// program's usual one would say that a tail is torn.
+func inspectError(err error) error {
+	var exit *exitError
+	switch {
+	case err == nil || errors.As(err, &exit):
+		return err
+	case errors.Is(err, context.Canceled):
+		return &exitError{code: exitInterrupted}
+	}
+	return &exitError{code: exitIO, err: err}
+}
+
+// check looks at how the flags go together. Cobra's own check of it would end
+// the program with its own exit code.
+func (i *inspectCommand) check(cmd *cobra.Command) error {
+	var forms []string
+	for _, name := range []string{"verify", "frames", "records", "compare", "dump"} {
+		if cmd.Flags().Changed(name) {
+			forms = append(forms, "--"+name)
+		}
+	}
+	switch {
+	case len(forms) > 1:
+		return fmt.Errorf("%s: want one of them", strings.Join(forms, " and "))
+	case cmd.Flags().Changed("at") && !cmd.Flags().Changed("dump"):
+		return errors.New("--at is of use with --dump only")
+	case i.channel != "" && (i.verify || i.compare != "" || cmd.Flags().Changed("dump")):
+		return errors.New("--channel is of use with lists and the survey only: every check is of all channels")
+	}
+	return checkOutput(i.output, "text", "json")
+}
+
 func (i *inspectCommand) run(cmd *cobra.Command, path string) error {
-	if err := checkOutput(i.output, "text", "json"); err != nil {
+	if err := i.check(cmd); err != nil {
 		return err
 	}
 	i.json = i.json || i.output == "json"
@@ -104,13 +132,33 @@ func (i *inspectCommand) run(cmd *cobra.Command, path string) error {
 		err = i.runSurvey(cmd.Context(), out, cmd.ErrOrStderr(), path)
 	}
 	if e := out.Flush(); e != nil {
-		return errors.Join(err, fmt.Errorf("write output: %w", e))
+		// It is also what err is, if that came from writing.
+		return fmt.Errorf("write output: %w", e)
 	}
 	return err
 }
 
+// regularFiles is the file system of inspect. A pipe that lies where a file
+// should would be waited for without end, and a device has none.
+type regularFiles struct{ vfs.OS }
+
+// errNotRegular is returned for what is there but is no file.
+var errNotRegular = errors.New("not a regular file")
+
+// Open implements vfs.FS.
+func (f regularFiles) Open(name string) (vfs.File, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("open %s: %w", name, errNotRegular)
+	}
+	return f.OS.Open(name)
+}
+
 func (i *inspectCommand) runSurvey(ctx context.Context, out *bufio.Writer, errOut io.Writer, path string) error {
-	s := &surveyor{files: vfs.OS{}}
+	s := &surveyor{files: regularFiles{}}
 	if i.frames || i.records {
 		l := &lister{out: out, channel: i.channel, json: i.json}
 		s.visit = l.frame

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,12 +17,13 @@ import (
 	"leat.dev/leat/segment"
 	"leat.dev/leat/segment/record"
 	"leat.dev/leat/segment/vfs"
+	"leat.dev/leat/tools/node"
 )
 
 // survey is what inspect found, in the form that scripts read.
 type survey struct {
 	Path       string         `json:"path"`
-	Node       *nodeIdentity  `json:"node,omitempty"`
+	Node       *node.Identity `json:"node,omitempty"`
 	Partitions []partitionDoc `json:"partitions"`
 	Findings   []findingDoc   `json:"findings"`
 	Verdict    string         `json:"verdict"` // clean, torn, corrupt, uncertain
@@ -32,14 +32,6 @@ type survey struct {
 	Records    uint64         `json:"records"`
 	Seconds    float64        `json:"seconds"` // s
 	state      segment.TailState
-}
-
-// nodeIdentity is what a data directory's file NODE says.
-type nodeIdentity struct {
-	Format     int    `json:"format"`
-	NodeID     string `json:"node_id"`
-	ClusterID  string `json:"cluster_id"`
-	Partitions int    `json:"partitions"`
 }
 
 // partitionDoc is one partition's folder, or a segment file by itself.
@@ -183,29 +175,21 @@ func partitionFolders(files vfs.FS, path string) ([]string, error) {
 	return folders, nil
 }
 
-// identity reads the file NODE and compares it with the folders.
+// identity reads the file NODE and compares it with the folders. A directory of
+// another version is an error: nothing that is said of its files would be true.
 func (s *surveyor) identity(path string, folders int, out *survey) error {
-	name := filepath.Join(path, "NODE")
-	data, err := vfs.ReadFile(s.files, name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	id, err := node.ReadIdentity(s.files, path)
+	switch {
+	case err == nil:
+		out.Node = &id
+		if id.Partitions == folders {
+			return nil
+		}
+		err = fmt.Errorf("it says %d partitions, there are %d", id.Partitions, folders)
+	case !errors.Is(err, node.ErrForeign) && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if err == nil {
-		var id nodeIdentity
-		line, rest, _ := strings.Cut(string(data), "\n")
-		var sum uint32
-		if _, e := fmt.Sscanf(rest, "crc32c %08x\n", &sum); e != nil || sum != record.Checksum([]byte(line)) {
-			err = record.ErrChecksum
-		} else if err = json.Unmarshal([]byte(line), &id); err == nil {
-			out.Node = &id
-			if id.Partitions != folders {
-				err = fmt.Errorf("it says %d partitions, there are %d", id.Partitions, folders)
-			}
-		}
-	}
-	if err != nil {
-		out.add(segment.Finding{File: name, State: segment.TailCorrupt, Err: err})
-	}
+	out.add(segment.Finding{File: filepath.Join(path, "NODE"), State: segment.TailCorrupt, Err: err})
 	return nil
 }
 

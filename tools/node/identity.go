@@ -24,6 +24,10 @@ const partitionsMax = 256
 // is started over it, or is none.
 var ErrForeign = errors.New("data directory is not this node's")
 
+// ErrVersion is returned when a data directory is in a format that this program
+// does not read.
+var ErrVersion = errors.New("data directory of another version")
+
 // Identity is what a data directory says about itself, in the file NODE. Its
 // text is one line of JSON and one with the CRC32C of the first, so that a
 // person can read it and a flipped bit is noticed.
@@ -55,14 +59,22 @@ func decodeIdentity(data []byte) (Identity, error) {
 	return id, nil
 }
 
-// identify reads the directory's NODE file, or writes one when the directory is
-// fresh, and compares it with what the options ask for.
-func identify(files vfs.FS, dir string, o *Options) (Identity, error) {
+// identityBytesMax is far above what is written.
+const identityBytesMax = 4096
+
+// ReadIdentity reads a data directory's file NODE and changes nothing. The error
+// is ErrForeign when the file is damaged, ErrVersion when the directory is one of
+// another version, or that of a file that can't be read.
+func ReadIdentity(files vfs.FS, dir string) (Identity, error) {
 	name := filepath.Join(dir, "NODE")
-	data, err := vfs.ReadFile(files, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return found(files, dir, name, o)
+	info, err := files.Stat(name)
+	if err != nil {
+		return Identity{}, fmt.Errorf("read identity: %w", err)
 	}
+	if info.SizeBytes > identityBytesMax {
+		return Identity{}, fmt.Errorf("read %s: %w: it has %d bytes, want at most %d", name, ErrForeign, info.SizeBytes, identityBytesMax)
+	}
+	data, err := vfs.ReadFile(files, name)
 	if err != nil {
 		return Identity{}, fmt.Errorf("read identity: %w", err)
 	}
@@ -72,7 +84,20 @@ func identify(files vfs.FS, dir string, o *Options) (Identity, error) {
 		return id, fmt.Errorf("read %s: %w", name, err)
 	case id.Format != formatVersion:
 		return id, fmt.Errorf("%w: %s has format %d, this program reads %d: use the version of leat that wrote it",
-			ErrForeign, dir, id.Format, formatVersion)
+			ErrVersion, dir, id.Format, formatVersion)
+	}
+	return id, nil
+}
+
+// identify reads the directory's NODE file, or writes one when the directory is
+// fresh, and compares it with what the options ask for.
+func identify(files vfs.FS, dir string, o *Options) (Identity, error) {
+	id, err := ReadIdentity(files, dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return found(files, dir, filepath.Join(dir, "NODE"), o)
+	case err != nil:
+		return id, err
 	case o.NodeID != "" && o.NodeID != id.NodeID:
 		return id, fmt.Errorf("%w: %s belongs to node %q, not to %q", ErrForeign, dir, id.NodeID, o.NodeID)
 	case o.ClusterID != "" && o.ClusterID != id.ClusterID:
