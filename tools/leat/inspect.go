@@ -294,7 +294,7 @@ func (l *lister) record(channel []byte) error {
 	if l.json {
 		l.line = appendJSON(l.line, d)
 	} else {
-		l.line = append(append(l.line, channel...), ' ')
+		l.line = append(appendReadable(l.line, channel), ' ')
 		if len(d.value) > previewBytes {
 			d.value = []byte(strings.ToValidUTF8(string(d.value[:previewBytes]), "") + "…")
 		}

@@ -224,3 +224,6 @@ func appendReadable(dst, b []byte) []byte {
 	}
 	return append(dst, b...)
 }
+
+// readable is appendReadable for names that a file holds.
+func readable(s string) string { return string(appendReadable(nil, []byte(s))) }

@@ -13,7 +13,7 @@ import (
 // printSurvey writes the whole survey for people.
 func printSurvey(w io.Writer, s *survey, channel string) error {
 	if n := s.Node; n != nil {
-		fmt.Fprintf(w, "node %s of cluster %s, %d partitions, format %d\n", n.NodeID, n.ClusterID, n.Partitions, n.Format)
+		fmt.Fprintf(w, "node %s of cluster %s, %d partitions, format %d\n", readable(n.NodeID), readable(n.ClusterID), n.Partitions, n.Format)
 	}
 	for i := range s.Partitions {
 		if err := printPartition(w, &s.Partitions[i], channel); err != nil {
@@ -24,7 +24,7 @@ func printSurvey(w io.Writer, s *survey, channel string) error {
 }
 
 func printPartition(w io.Writer, p *partitionDoc, channel string) error {
-	fmt.Fprintf(w, "\npartition %d of cluster %s: %s\n", p.Partition, p.ClusterID, p.Path)
+	fmt.Fprintf(w, "\npartition %d of cluster %s: %s\n", p.Partition, readable(p.ClusterID), p.Path)
 	if p.Last.Index > p.Base.Index {
 		fmt.Fprintf(w, "  entries %d to %d, last term %d, chain %s\n", p.Base.Index+1, p.Last.Index, p.Last.Term, p.Last.Chain)
 	} else {
@@ -78,7 +78,7 @@ func printChannels(w io.Writer, p *partitionDoc, channel string) error {
 			fmt.Fprintf(t, "channel\tid\tfirst\tlast\trecords\tbatches\tbytes\t\n")
 			head = true
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t\n", c.Channel, c.ID, c.First, c.Last, c.Records, c.Batches, bytesText(float64(c.Bytes)))
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t\n", readable(c.Channel), c.ID, c.First, c.Last, c.Records, c.Batches, bytesText(float64(c.Bytes)))
 	}
 	return t.Flush()
 }
@@ -166,7 +166,7 @@ func printFrame(w io.Writer, d *frameDoc) error {
 			_, err = fmt.Fprintf(w, "  command of %d operations, %d bytes\n", b.Count, b.Bytes)
 			continue
 		}
-		_, err = fmt.Fprintf(w, "  channel %s (id %d) offsets %d to %d, %s, %d bytes, %d inflated\n", b.Channel, b.ID, b.First, b.Last, b.Codec, b.Bytes, b.Raw)
+		_, err = fmt.Fprintf(w, "  channel %s (id %d) offsets %d to %d, %s, %d bytes, %d inflated\n", readable(b.Channel), b.ID, b.First, b.Last, b.Codec, b.Bytes, b.Raw)
 	}
 	return err
 }
