@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -136,6 +137,7 @@ type Node struct {
 	storage *storage
 	metrics *prometheus.Registry
 	router  *nats.Server
+	http    net.Listener // admin's, from before there is one; nil: none
 	api     *api.Frontend
 	stan    *stan.Frontend
 	admin   *admin.Server
@@ -155,8 +157,8 @@ func Open(o Options) (n *Node, err error) {
 			n = nil
 		}
 	}()
-	// The port first: that another node runs is a clearer answer than that its
-	// directory is locked.
+	// The ports first: that another node runs is a clearer answer than that its
+	// directory is locked, and no directory is made for a node that can't be.
 	if err := n.listen(); err != nil {
 		return n, err
 	}
@@ -183,7 +185,10 @@ func (n *Node) listen() error {
 		return fmt.Errorf("listen for clients: %w", err)
 	}
 	n.router = router
-	return nil
+	if n.opts.HTTP != "" {
+		n.http, err = admin.Listen(n.opts.HTTP)
+	}
+	return err
 }
 
 func (n *Node) serve() (err error) {
@@ -199,9 +204,9 @@ func (n *Node) serve() (err error) {
 	if n.stan, err = stan.Open(so); err != nil {
 		return err
 	}
-	if n.opts.HTTP != "" {
+	if n.http != nil {
 		if n.admin, err = admin.Serve(admin.Options{
-			Addr: n.opts.HTTP, Health: n.storage.health, Pages: n.pages(), Gatherer: n.metrics, Logger: n.opts.Logger,
+			Listener: n.http, Health: n.storage.health, Pages: n.pages(), Gatherer: n.metrics, Logger: n.opts.Logger,
 		}); err != nil {
 			return err
 		}
@@ -218,8 +223,11 @@ const closeGrace = 2 * time.Second
 // written, what was acknowledged is on disk.
 func (n *Node) Close() error {
 	var errs []error
-	if n.admin != nil {
+	switch {
+	case n.admin != nil:
 		errs = append(errs, n.admin.Close())
+	case n.http != nil:
+		errs = append(errs, n.http.Close())
 	}
 	if n.storage != nil {
 		// The front-ends wait for what was given to the partitions, which on a

@@ -67,6 +67,10 @@ func TestPages(t *testing.T) {
 		require.Empty(t, r.Error)
 	}
 
+	code, body = get(t, n, "/")
+	require.Equal(t, http.StatusOK, code)
+	require.JSONEq(t, `{"paths":["/channelz","/healthz","/metrics","/partitionz","/varz"]}`, body)
+
 	code, body = get(t, n, "/metrics")
 	require.Equal(t, http.StatusOK, code)
 	for _, want := range []string{`partition="0"`, `partition="1"`, "leat_index", "leat_segment", "leat_replication", "leat_nats"} {

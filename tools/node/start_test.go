@@ -138,9 +138,12 @@ func TestStartFails(t *testing.T) {
 	defer func() { require.NoError(t, busy.Close()) }()
 	bad := o
 	bad.HTTP = busy.Addr().String()
+	fresh := newDisk()
+	bad.Files, bad.IndexFiles = fresh.fault, fresh.index
 	_, err = Open(bad)
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
 	require.ErrorContains(t, err, busy.Addr().String())
+	require.Zero(t, fresh.fault.Total(), "a directory was made for a node that can't be")
 	bad.HTTP = "no address"
 	_, err = Open(bad)
 	require.Error(t, err)

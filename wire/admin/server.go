@@ -6,19 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Options says what is served. Addr and the functions are needed.
+// Options says what is served. The Listener is needed.
 type Options struct {
-	// Addr is the TCP address to listen on.
-	Addr string
+	// Listener is where clients come from; Close closes it.
+	Listener net.Listener
 	// Health returns why the node does not take publishes, or nil.
 	Health func() error
 	// Pages maps a path to what it shows; a Page is called for each request.
@@ -51,8 +54,8 @@ func (o *Options) EnsureDefaults() {
 
 // Validate says what is missing.
 func (o *Options) Validate() error {
-	if o.Addr == "" {
-		return errors.New("admin: Options need an Addr")
+	if o.Listener == nil {
+		return errors.New("admin: Options need a Listener")
 	}
 	return nil
 }
@@ -64,16 +67,25 @@ type Server struct {
 	done     chan struct{}
 }
 
-// Serve listens and serves until Close.
+// Listen takes an address, so that a port in use is known before there is
+// anything to serve on it.
+func Listen(addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen for HTTP: %s is in use by another process; stop it or choose another address: %w", addr, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for HTTP on %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// Serve serves until Close.
 func Serve(o Options) (*Server, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", o.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("serve HTTP on %s: %w", o.Addr, err)
 	}
 	s := &Server{
 		// Slow clients must not hold connections open for ever.
@@ -81,12 +93,12 @@ func Serve(o Options) (*Server, error) {
 			Handler: handler(&o), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 			WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		},
-		listener: l,
+		listener: o.Listener,
 		done:     make(chan struct{}),
 	}
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			o.Logger.Error("serve HTTP", "error", err)
 		}
 	}()
@@ -110,6 +122,7 @@ func (s *Server) Close() error {
 
 func handler(o *Options) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, paths(o)) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := o.Health(); err != nil {
 			writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "unavailable", "error": err.Error()})
@@ -124,6 +137,16 @@ func handler(o *Options) http.Handler {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{}))
 	}
 	return mux
+}
+
+// paths is the page "/": what there is.
+func paths(o *Options) map[string][]string {
+	list := slices.AppendSeq([]string{"/healthz"}, maps.Keys(o.Pages))
+	if o.Gatherer != nil {
+		list = append(list, "/metrics")
+	}
+	slices.Sort(list)
+	return map[string][]string{"paths": list}
 }
 
 func servePage(w http.ResponseWriter, r *http.Request, page Page) {
