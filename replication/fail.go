@@ -39,7 +39,7 @@ func (g *Group) detach(cause error) {
 	g.raft.Shutdown()
 	if t, ok := g.transport.(raft.WithClose); ok {
 		if err := t.Close(); err != nil {
-			g.o.Logger.Error("cannot close the transport", "partition", g.o.Partition, "error", err)
+			g.o.Logger.Error("cannot close the transport", "error", err)
 		}
 	}
 	g.queue.abort(fmt.Errorf("%w: %w", ErrOutcomeUnknown, cause))
@@ -68,7 +68,7 @@ func (g *Group) endLoop(err error) {
 	g.drain(err)
 	g.shutdown()
 	close(g.ended)
-	g.o.Logger.Error("the group has stopped", "partition", g.o.Partition, "error", err)
+	g.o.Logger.Error("the group has stopped", "error", err)
 	if g.o.OnStop != nil {
 		g.o.OnStop(err)
 	}

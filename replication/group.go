@@ -71,6 +71,7 @@ func Open(o Options) (*Group, error) {
 	if err := o.FS.SyncDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("open group of partition %d: %w", o.Partition, err)
 	}
+	o.Logger = o.Logger.With("partition", o.Partition)
 	votes, err := openVoteFile(o.FS, o.Dir, o.Partition)
 	if err != nil {
 		return nil, fmt.Errorf("open group of partition %d: %w", o.Partition, err)
@@ -162,7 +163,7 @@ func (g *Group) config() *raft.Config {
 	c.NoSnapshotRestoreOnStart = true
 	c.RestoreCommittedLogs = true
 	c.NoLegacyTelemetry = true
-	c.Logger = newRaftLogger(g.o.Logger.With("partition", g.o.Partition))
+	c.Logger = newRaftLogger(g.o.Logger)
 	return c
 }
 
@@ -215,7 +216,7 @@ func (g *Group) refused(err error) {
 	g.lead.Store(nil)
 	g.metrics.writesRefused.Inc()
 	if g.refusal.Swap(&err) == nil {
-		g.o.Logger.Error("the log takes no entries, proposals are refused until it does", "partition", g.o.Partition, "error", err)
+		g.o.Logger.Error("the log takes no entries, proposals are refused until it does", "error", err)
 	}
 }
 
@@ -223,7 +224,7 @@ func (g *Group) refused(err error) {
 func (g *Group) wrote() {
 	if g.refusal.Load() != nil {
 		g.refusal.Store(nil)
-		g.o.Logger.Info("the log takes entries again", "partition", g.o.Partition)
+		g.o.Logger.Info("the log takes entries again")
 	}
 }
 

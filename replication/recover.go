@@ -263,7 +263,7 @@ func (r *recovery) replay(to uint64) error {
 			entries, bytes = entries[:0], 0
 		}
 	}
-	r.o.Logger.Info("replayed the log", "partition", r.o.Partition, "from", from, "to", to)
+	r.o.Logger.Info("replayed the log", "from", from, "to", to)
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -172,8 +171,6 @@ func (s *storage) renewIndex(cause error, reg *prometheus.Registry) (err error) 
 	return err
 }
 
-func (s *storage) logger(id uint32) *slog.Logger { return s.opts.Logger.With("partition", id) }
-
 func labelled(id uint32, reg *prometheus.Registry) prometheus.Registerer {
 	return prometheus.WrapRegistererWith(prometheus.Labels{"partition": strconv.Itoa(int(id))}, reg)
 }
@@ -183,7 +180,7 @@ func (s *storage) openLog(sh *shard, id uint32, reg *prometheus.Registry) (err e
 		FS: s.files, Dir: filepath.Join(s.opts.Dir, fmt.Sprintf("partition-%04d", id)), Partition: id,
 		ClusterID: s.identity.ClusterID, SegmentBytes: s.opts.SegmentBytes, Now: s.opts.Now,
 		CutUncertain: s.opts.AcceptDataLoss,
-		Logger:       s.logger(id), Registerer: labelled(id, reg),
+		Logger:       s.opts.Logger, Registerer: labelled(id, reg),
 		OnSeal: func(segment.Info) {
 			if p := sh.ready.Load(); p != nil {
 				p.IndexSealed()
@@ -196,7 +193,7 @@ func (s *storage) openLog(sh *shard, id uint32, reg *prometheus.Registry) (err e
 func (s *storage) openPartition(sh *shard, id uint32, reg *prometheus.Registry) (err error) {
 	sh.part, err = partition.Open(partition.Options{
 		ID: id, Log: sh.log, Index: s.index.Partition(id), Now: s.opts.Now,
-		FlushDelay: s.opts.FlushDelay, Logger: s.logger(id), Registerer: labelled(id, reg),
+		FlushDelay: s.opts.FlushDelay, Logger: s.opts.Logger, Registerer: labelled(id, reg),
 	})
 	if err != nil {
 		return err
@@ -208,7 +205,7 @@ func (s *storage) openPartition(sh *shard, id uint32, reg *prometheus.Registry) 
 func (s *storage) openGroup(sh *shard, id uint32, reg *prometheus.Registry) (err error) {
 	sh.group, err = replication.Open(replication.Options{
 		Partition: id, ServerID: s.identity.NodeID, Dir: filepath.Join(s.opts.Dir, "raft"), FS: s.files,
-		Log: sh.log, Machine: &machine{part: sh.part}, Logger: s.logger(id), Registerer: labelled(id, reg),
+		Log: sh.log, Machine: &machine{part: sh.part}, Logger: s.opts.Logger, Registerer: labelled(id, reg),
 		OnStop: func(err error) { sh.part.Fail(proposalError(err)) },
 	})
 	if err != nil {
