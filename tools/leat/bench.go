@@ -82,7 +82,11 @@ func (b *benchCommand) run(cmd *cobra.Command, network bool, work func(ctx conte
 		server = "nats://" + n.Addr()
 	}
 	start := time.Now()
-	bar := startProgress(cmd.ErrOrStderr(), cmd.CommandPath(), -1, "s", func() int64 { return int64(time.Since(start).Seconds()) })
+	total := int64(-1) // as long as it takes
+	if b.duration > 0 {
+		total = int64((b.duration + b.warmup).Seconds())
+	}
+	bar := startProgress(cmd.ErrOrStderr(), cmd.CommandPath(), total, unitTime, func() int64 { return int64(time.Since(start).Seconds()) })
 	report, err := work(cmd.Context(), server)
 	bar.finish()
 	if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {

@@ -166,7 +166,7 @@ func (i *inspectCommand) runSurvey(ctx context.Context, out *bufio.Writer, errOu
 			s.visit = l.records
 		}
 	}
-	bar := startProgress(errOut, "inspect "+path, -1, "", s.bytes.Load)
+	bar := startProgress(errOut, "inspect "+path, -1, unitBytes, s.bytes.Load)
 	found, err := s.survey(ctx, path)
 	bar.finish()
 	if err != nil {

@@ -21,8 +21,14 @@ type progress struct {
 	done chan struct{} // closed when loop has ended
 }
 
+// unitBytes and unitTime are units that a bar has forms of its own for.
+const (
+	unitBytes = ""
+	unitTime  = "s"
+)
+
 // startProgress begins to watch position, which is of total; a negative total
-// is unknown. unit names what is counted; "" is bytes.
+// is unknown. unit names what is counted.
 func startProgress(w io.Writer, what string, total int64, unit string, position func() int64) *progress {
 	p := &progress{stop: make(chan struct{}), done: make(chan struct{})}
 	if !isTerminal(w) {
@@ -33,34 +39,58 @@ func startProgress(w io.Writer, what string, total int64, unit string, position 
 	return p
 }
 
+// loop draws. The bar exists from the start, as its rates count from there, but
+// nothing of it is seen in the first second.
 func (p *progress) loop(w io.Writer, what string, total int64, unit string, position func() int64) {
 	defer close(p.done)
-	select {
-	case <-p.stop:
-		return
-	case <-time.After(progressAfter):
-	}
+	screen := &gate{to: w}
 	options := []progressbar.Option{
-		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionClearOnFinish(),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(24),
+		progressbar.OptionSetWriter(screen), progressbar.OptionSetDescription(what), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(24),
+		// Else it draws from a goroutine of its own, which nobody can end.
+		progressbar.OptionSetSpinnerChangeInterval(0),
 	}
-	if unit == "" {
-		options = append(options, progressbar.OptionShowBytes(true))
-	} else {
-		options = append(options, progressbar.OptionSetItsString(unit), progressbar.OptionShowIts())
+	switch unit {
+	case unitBytes:
+		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowBytes(true))
+	case unitTime: // a rate of time is none
+	default:
+		options = append(options, progressbar.OptionShowCount(), progressbar.OptionSetItsString(unit), progressbar.OptionShowIts())
 	}
 	bar := progressbar.NewOptions64(total, options...)
+	_ = bar.Set64(0) // starts its clock; a bar that can't be drawn is no failure
+	shown := time.After(progressAfter)
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {
-		_ = bar.Set64(position()) // a bar that can't be drawn is no failure
 		select {
 		case <-p.stop:
 			_ = bar.Clear()
 			return
+		case <-shown:
+			screen.open = true
 		case <-tick.C:
 		}
+		n := position()
+		if total > 0 {
+			n = min(n, total-1) // a full bar is gone, and there may be something to wait for
+		}
+		_ = bar.Set64(n)
 	}
+}
+
+// gate lets nothing through until it is open.
+type gate struct {
+	to   io.Writer
+	open bool
+}
+
+// Write implements io.Writer.
+func (g *gate) Write(b []byte) (int, error) {
+	if !g.open {
+		return len(b), nil
+	}
+	return g.to.Write(b)
 }
 
 // finish takes the bar away.

@@ -95,7 +95,7 @@ func (p *publishCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	counted := &countedReader{in: in}
-	position, unit := counted.position, ""
+	position, unit := counted.position, unitBytes
 	if size < 0 {
 		position, unit = pub.acked, "records"
 	}

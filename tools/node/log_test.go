@@ -24,9 +24,9 @@ func TestLogNamesPartitionsOnce(t *testing.T) {
 	}
 	for l := range strings.SplitSeq(text.String(), "\n") {
 		require.LessOrEqual(t, strings.Count(l, " partition="), 1, l)
-		if strings.Contains(l, "raft: ") || strings.Contains(l, "replayed") {
+		if strings.Contains(l, "raft: ") || strings.Contains(l, "replayed the log") {
 			require.Contains(t, l, " partition=")
 		}
 	}
-	require.Contains(t, text.String(), "replayed")
+	require.Contains(t, text.String(), "replayed the log")
 }
