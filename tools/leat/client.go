@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -36,9 +37,19 @@ func (c *client) connect(options ...nats.Option) (*nats.Conn, error) {
 	}, options...)
 	nc, err := nats.Connect(c.server, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w; is a node running there? (leat serve)", c.server, err)
+		return nil, fmt.Errorf("connect to %s: %w", c.server, hinted(err))
 	}
 	return nc, nil
+}
+
+// hinted asks for a node where nobody answered. A server that says why it does
+// not want the client needs no such hint.
+func hinted(err error) error {
+	var network net.Error
+	if errors.Is(err, nats.ErrNoServers) || errors.As(err, &network) {
+		return fmt.Errorf("%w; is a node running there? (leat serve)", err)
+	}
+	return err
 }
 
 // request asks $LEAT.API.<call> and decodes the answer.

@@ -13,7 +13,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
+	// The second one ends the program at once.
+	context.AfterFunc(ctx, stop)
 	err := newRoot().ExecuteContext(ctx)
 	stop()
 	if err == nil {
@@ -27,6 +29,16 @@ func main() {
 	}
 	fmt.Fprintln(os.Stderr, "leat:", err)
 	os.Exit(1)
+}
+
+// endSignals are those that end a command in order. A terminal that goes away is
+// one, unless nohup wants it to be none.
+func endSignals() []os.Signal {
+	list := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		list = append(list, syscall.SIGHUP)
+	}
+	return list
 }
 
 // exitError ends the program with a code of its own.

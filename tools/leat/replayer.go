@@ -128,7 +128,7 @@ func (r *replayer) once(ctx context.Context) error {
 	conn, err := rawnats.Dial(ctx, rawnats.Options{URL: r.server, Name: "leat replay"})
 	if err != nil {
 		if !r.begun {
-			err = fmt.Errorf("%w; is a node running there? (leat serve)", err)
+			err = hinted(err)
 		}
 		return err
 	}

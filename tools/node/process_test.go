@@ -21,7 +21,8 @@ import (
 )
 
 // Aim: a second process over the same directory, or on the same port, is told so
-// and harms nothing; SIGTERM ends the first one in order. Method: real processes.
+// and harms nothing; SIGTERM, SIGINT
+// and SIGHUP end the first one in order. Method: real processes.
 func TestSecondProcess(t *testing.T) {
 	p := newProgram(t)
 	p.start(t)
@@ -46,10 +47,12 @@ func TestSecondProcess(t *testing.T) {
 	b.publish(ctx, p.url)
 	cancel()
 	require.NotZero(t, b.count())
-	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, p.cmd.Wait(), p.log())
-	p.start(t)
-	b.check(t, p.url, "after SIGTERM", 0)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		require.NoError(t, p.cmd.Process.Signal(signal))
+		require.NoError(t, p.cmd.Wait(), "%s: %s", signal, p.log())
+		p.start(t)
+		b.check(t, p.url, "after "+signal.String(), 0)
+	}
 	p.kill(t)
 }
 
