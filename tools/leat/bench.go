@@ -130,7 +130,7 @@ do rather than what the client can.`,
 		Example: `  leat bench publish --serve
   leat bench publish --serve --pipeline --size 1024 --output json
   leat bench publish --server nats://127.0.0.1:4222 --in-flight 1000`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, true, func(ctx context.Context, server string) (*bench.Report, error) {
 				o.Server, o.Span = server, b.span()
@@ -161,7 +161,7 @@ every record once it is stored. The time to delivery is from the call that
 published.`,
 		Example: `  leat bench pubsub --serve
   leat bench pubsub --serve --pipeline --in-flight 1000 --output json`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, true, func(ctx context.Context, server string) (*bench.Report, error) {
 				o.Server, o.Span = server, b.span()
@@ -183,7 +183,7 @@ those of the round in the middle. The client is nats.go; --pipeline takes a bare
 connection, which is what "leat replay" uses.`,
 		Example: `  leat bench replay --serve
   leat bench replay --serve --pipeline --records 100000 --size 128 --output csv`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, true, func(ctx context.Context, server string) (*bench.Report, error) {
 				o.Server = server
@@ -211,7 +211,7 @@ that one can be set beside another.`,
 		Example: `  leat bench core --serve
   leat bench core --serve --publishers 8 --subscribers 8 --output json
   leat bench core --server nats://127.0.0.1:4222 --subscribers 8`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, true, func(ctx context.Context, server string) (*bench.Report, error) {
 				o.Server, o.Span = server, b.span()
@@ -241,7 +241,7 @@ should be on the node's disk.`,
 		Example: `  leat bench latency --serve
   leat bench latency --serve --data /mnt/disk --output json
   leat bench latency --server nats://127.0.0.1:4222 --data /mnt/disk`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, true, func(ctx context.Context, server string) (*bench.Report, error) {
 				o.Server, o.Span, o.ProbeDir = server, b.span(), b.data
@@ -270,7 +270,7 @@ the disk's own figure for writes of the same size, each followed by fdatasync.`,
 		Example: `  leat bench engine
   leat bench engine --data /mnt/disk --block 262144 --output json
   leat bench engine --size 128 --writers 64 --block 1024 --partitions 4`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, false, func(ctx context.Context, _ string) (r *bench.Report, err error) {
 				dir, err := os.MkdirTemp(b.data, "leat-bench-")

@@ -77,7 +77,7 @@ func (c *channelsCommand) list() *cobra.Command {
 record was stored. Output json is an object a line.`,
 		Example: `  leat channels list
   leat channels list --prefix orders. --output json`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd, "", func(ctx context.Context, nc *nats.Conn) error {
 				return c.printList(ctx, nc, cmd.OutOrStdout(), prefix)
@@ -131,7 +131,7 @@ func (c *channelsCommand) show() *cobra.Command {
 it, and its durable consumers with their places.`,
 		Example: `  leat channels show quakes
   leat channels show quakes --output json`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd, args[0], func(ctx context.Context, nc *nats.Conn) error {
 				return c.ask(ctx, nc, cmd.OutOrStdout(), "SHOW."+args[0], struct{}{})
@@ -194,7 +194,7 @@ is stored, and acknowledged on its reply subject once it is on disk. Patterns of
 two channels must not overlap.`,
 		Example: `  leat channels create quakes
   leat channels create orders --subjects 'orders.>,returns.*' --compression s2`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd, args[0], func(ctx context.Context, nc *nats.Conn) error {
 				return c.ask(ctx, nc, cmd.OutOrStdout(), "CREATE."+args[0], cfg)
@@ -217,7 +217,7 @@ subjects; --subjects '' binds the channel to none. Compression is that of record
 stored from now on.`,
 		Example: `  leat channels set orders --subjects 'orders.>,returns.>'
   leat channels set orders --compression zstd`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change := map[string]any{}
 			if cmd.Flags().Changed("subjects") {
@@ -249,7 +249,7 @@ channel stays, and offsets are never given again. On a terminal it asks first; w
 nobody can be asked it wants --yes.`,
 		Example: `  leat channels purge quakes
   leat channels purge quakes --before 1000 --yes`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what := "all records"
 			if before > 0 {
@@ -271,7 +271,7 @@ func (c *channelsCommand) remove() *cobra.Command {
 first; where nobody can be asked it wants --yes.`,
 		Example: `  leat channels delete quakes
   leat channels delete quakes --yes`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.destroy(cmd, args[0], "DELETE", "Delete channel "+args[0]+" with all its records?", struct{}{})
 		},

@@ -72,6 +72,26 @@ func TestHelpRuns(t *testing.T) {
 	require.Equal(t, 1, leat(t, nil, "nonsense").code)
 }
 
+// Aim: who asks wrongly learns what to write. Method: too few and too many
+// arguments, an unknown flag, of commands at each depth.
+func TestUsage(t *testing.T) {
+	for line, want := range map[string]string{
+		"publish":                "want: leat publish CHANNEL [FILE], got 0 arguments (leat publish --help has examples)",
+		"channels show a b":      "want: leat channels show CHANNEL, got 2 arguments",
+		"channels list a":        "want: leat channels list, got 1 arguments",
+		"serve here":             "want: leat serve, got 1 arguments",
+		"bench publish x":        "want: leat bench publish, got 1 arguments",
+		"replay a --nonsense":    "unknown flag: --nonsense (leat replay --help has examples)",
+		"inspect a --nonsense":   "unknown flag: --nonsense (leat inspect --help has examples)",
+		"channels nonsense":      `unknown command "nonsense" for "leat channels"`,
+		"channels list --output": "flag needs an argument: --output (leat channels list --help has examples)",
+	} {
+		r := leat(t, nil, strings.Fields(line)...)
+		require.NotZero(t, r.code, line)
+		require.Contains(t, r.err, want)
+	}
+}
+
 // Aim: numbers for people. Method: examples.
 func TestNumbers(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {

@@ -66,10 +66,10 @@ arguments, 130 after an interrupt.`,
   leat inspect ./leat-data/partition-0000 --frames
   leat inspect ./leat-data/partition-0000/0000000000000001.seg --dump 8192
   leat inspect ./leat-data --compare ./other-data`,
-		Args: func(cmd *cobra.Command, args []string) error { return inspectError(cobra.ExactArgs(1)(cmd, args)) },
+		Args: func(cmd *cobra.Command, args []string) error { return inspectError(arguments(1, 1)(cmd, args)) },
 		RunE: func(cmd *cobra.Command, args []string) error { return inspectError(i.run(cmd, args[0])) },
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return inspectError(err) })
+	c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return inspectError(cmd.Root().FlagErrorFunc()(cmd, err)) })
 	f := c.Flags()
 	f.BoolVar(&i.verify, "verify", false, "print the verdict and what is wrong, nothing else")
 	f.BoolVar(&i.frames, "frames", false, "list frames with the fields of their headers")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -73,8 +74,22 @@ clients of one, but for "inspect", which reads a data directory offline.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w (%s --help has examples)", err, cmd.CommandPath())
+	})
 	root.AddCommand(newServe(), newPublish(), newReplay(), newChannels(), newInspect(), newBench())
 	return root
+}
+
+// arguments checks how many there are, and says what is wanted.
+func arguments(minimum, maximum int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= minimum && len(args) <= maximum {
+			return nil
+		}
+		return fmt.Errorf("want: leat %s, got %d arguments (%s --help has examples)",
+			strings.TrimPrefix(cmd.Parent().CommandPath()+" "+cmd.Use, "leat "), len(args), cmd.CommandPath())
+	}
 }
 
 // version is what the Go toolchain knows of this build.

@@ -54,7 +54,7 @@ until then is still waited for).`,
   leat publish quakes earthquakes.jsonl --key properties.net --output json
   tail -f access.log | leat publish access --header host=web1
   seq 1 1000 | leat publish numbers --rate 100`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: arguments(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.channel = args[0]
 			if len(args) == 2 {

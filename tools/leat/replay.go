@@ -62,7 +62,7 @@ Exit codes: 0 complete, 1 not, 130 after an interrupt (0 with --follow).`,
   leat replay quakes --from -1h --count 10
   leat replay quakes --from NEW --follow
   leat replay quakes --durable reader --follow`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args[0]) },
 	}
 	r.flags(c)

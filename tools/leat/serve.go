@@ -54,7 +54,7 @@ count before the file.`,
   leat serve --data /var/lib/leat --listen 0.0.0.0:4222 --http 127.0.0.1:8222
   leat serve --cluster-id orders --partitions 8 --log-level debug
   leat serve --config /etc/leat.conf`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
 	f := c.Flags()
