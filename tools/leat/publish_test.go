@@ -45,8 +45,6 @@ func TestPublishAndReplayBytes(t *testing.T) {
 	require.Equal(t, "{\"id\":\"a2\",\"properties\":{\"net\":\"nc\",\"mag\":null}}\r\n\n", r.out) //nolint:testifylint // byte for byte, with the line end
 	r = leat(t, nil, "replay", "s", "--from", "-1h", "--server", server, "--output", "raw")
 	require.Equal(t, string(want)+"\n", r.out)
-	r = leat(t, nil, "replay", "s", "--from", "NEW", "--server", server, "--output", "raw")
-	require.Equal(t, result{}, r)
 }
 
 // Aim: the main job on real input. Method: publish the file, stop the node,
@@ -89,6 +87,19 @@ func TestPublishRefusesLines(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(r.out), &got))
 	require.Equal(t, uint64(4), got.Records)
 	require.Equal(t, uint64(2), got.Refused)
+}
+
+// Aim: a replay that finds nothing says so, and not in the output. Method: places
+// behind the last record.
+func TestReplayOfNothing(t *testing.T) {
+	_, server := startNode(t, "", "127.0.0.1:0")
+	require.Equal(t, 0, leat(t, strings.NewReader("a\nb\n"), "publish", "s", "--server", server).code)
+	for _, from := range []string{"3", "1000", "NEW", "2999-01-01"} {
+		r := leat(t, nil, "replay", "s", "--from", from, "--server", server)
+		require.Equal(t, 0, r.code, r.err)
+		require.Empty(t, r.out)
+		require.Equal(t, "leat: there are no records from there on; the last offset of s is 2\n", r.err, from)
+	}
 }
 
 // Aim: JSON output carries every part of a record. Method: keys, headers that

@@ -40,8 +40,9 @@ func newReplay() *cobra.Command {
                       the first record stored at that time or later
   --from -10m         the same, so long ago
 
-It ends at what was the last record when it began; with --follow it goes on with
-new ones until it is interrupted. Output raw is each record's value and a line
+It ends at what was the last record when it began, also when there is none from
+that place on, which it says; with --follow it goes on with new ones until it is
+interrupted. Output raw is each record's value and a line
 end: what "leat publish" read comes out byte for byte. Output json is an object a
 line: offset, time, channel, subject, key, headers, value (value_base64 where the
 value is no UTF-8). Output text is for people.
@@ -93,6 +94,9 @@ func (c *replayCommand) run(cmd *cobra.Command, channel string) error {
 		bar.finish()
 	}
 	switch {
+	case err == nil && r.got == 0 && !c.follow:
+		fmt.Fprintf(cmd.ErrOrStderr(), "leat: there are no records from there on; the last offset of %s is %d\n", channel, r.last)
+		return nil
 	case err == nil:
 		return nil
 	case errors.Is(err, context.Canceled) && c.follow:
