@@ -45,8 +45,9 @@ The command ends when every record is acknowledged, which means synced to disk. 
 then says how many, how fast, and which offsets they got. Records are stored at
 least once: when the connection is lost, or an acknowledgement does not come within
 --ack-wait, what is not acknowledged is published again, and may then be stored
-twice; only then can order change. Lines that can't be stored are told with their
-numbers, and the others go on.
+twice; only then can order change. While the node takes nothing, as with a full
+disk, it is asked again for up to --patience, and then publishing ends. Lines that
+can't be stored are told with their numbers, and the others go on.
 
 Exit codes: 0 all stored, 1 some or all not, 130 after an interrupt (what was read
 until then is still waited for).`,

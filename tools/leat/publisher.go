@@ -54,6 +54,7 @@ type publisher struct {
 	next     uint64     // the next record's number; guarded by mu
 	bytes    int        // in flight; guarded by mu
 	err      error      // ends publishing; guarded by mu
+	said     error      // why the node took nothing, last time; guarded by mu
 	lastAck  time.Duration
 	result   publishResult
 	refusals []refusedLine
@@ -192,7 +193,14 @@ func (p *publisher) acknowledged(m *nats.Msg) {
 	case errors.Is(refused, errNotLeat) && p.result.Records == 0:
 		p.failLocked(refused)
 		return
-	case refused != nil && unavailable(refused) && now-f.firstTry < p.patience:
+	case refused != nil && unavailable(refused):
+		// The line is as good as the next one, so it is not left out: it is
+		// stored in a while, or publishing ends.
+		p.said = refused
+		if now-f.firstTry >= p.patience {
+			p.failLocked(fmt.Errorf("the node takes no records for %s: %w", p.patience, refused))
+			return
+		}
 		f.again = now + againAfter
 		return
 	case refused != nil:
@@ -257,7 +265,11 @@ func (p *publisher) watchLoop() {
 		now := p.clock()
 		p.mu.Lock()
 		if p.low < p.next && now-p.lastAck > p.patience {
-			p.failLocked(fmt.Errorf("%w for %s, %d records in flight", errNoAck, p.patience, p.next-p.low))
+			err := fmt.Errorf("%w for %s, %d records in flight", errNoAck, p.patience, p.next-p.low)
+			if p.said != nil {
+				err = fmt.Errorf("%w; the node said: %w", err, p.said)
+			}
+			p.failLocked(err)
 		}
 		p.mu.Unlock()
 		if p.nc.IsConnected() {
@@ -363,10 +375,10 @@ func answerError(m *nats.Msg) error {
 	return fmt.Errorf("%w but %.80q", errNoAck, m.Data)
 }
 
-// unavailable tells whether the same record may be taken a little later. A node
-// that stops or starts has, for a moment, nobody that takes publishes; whether
+// unavailable tells whether the same record may be taken a little later: there is
+// no room on the disk, or the node is not ready. One that stops or starts has, for a moment, nobody that takes publishes; whether
 // it is a Leat node is known once it has stored something.
 func unavailable(err error) bool {
 	var e *api.Error
-	return errors.Is(err, errNotLeat) || errors.As(err, &e) && e.Code == 503
+	return errors.Is(err, errNotLeat) || errors.As(err, &e) && (e.Code == 503 || e.Code == 507)
 }
