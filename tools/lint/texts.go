@@ -36,6 +36,9 @@ func CheckTexts(root string) ([]Finding, error) {
 			}
 			return nil
 		}
+		if d.Name() == ".git" {
+			return nil // a linked worktree's is a file, with a path in it
+		}
 		if info, err := d.Info(); err != nil || !info.Mode().IsRegular() || info.Size() > textBytesMax {
 			return nil //nolint:nilerr // A file that goes away while we walk is no finding.
 		}
