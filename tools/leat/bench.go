@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"leat.dev/leat/bench"
 	"leat.dev/leat/tools/node"
@@ -70,7 +71,10 @@ func (b *benchCommand) run(cmd *cobra.Command, network bool, work func(ctx conte
 		return err
 	}
 	if b.duration < 0 || b.warmup < 0 {
-		return errors.New("--duration and --warmup: want 0 or more")
+		return errors.New("--duration and --warmup: want more than 0")
+	}
+	if err := checkZeros(cmd); err != nil {
+		return err
 	}
 	server := b.server
 	if network && b.serve {
@@ -102,6 +106,17 @@ func (b *benchCommand) run(cmd *cobra.Command, network bool, work func(ctx conte
 		return report.WriteCSV(cmd.OutOrStdout())
 	}
 	return report.WriteText(cmd.OutOrStdout())
+}
+
+// checkZeros refuses zeros that were given: to a workload they mean its default,
+// so that it would measure something else than was asked for.
+func checkZeros(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if value := f.Value.String(); (value == "0" || value == "0s") && value != f.DefValue && f.Name != "warmup" {
+			err = fmt.Errorf("--%s %s: want more than 0", f.Name, value)
+		}
+	})
+	return err
 }
 
 // startNode runs a node on a scratch folder, which remove takes away.

@@ -76,15 +76,18 @@ func TestHelpRuns(t *testing.T) {
 // arguments, an unknown flag, of commands at each depth.
 func TestUsage(t *testing.T) {
 	for line, want := range map[string]string{
-		"publish":                "want: leat publish CHANNEL [FILE], got 0 arguments (leat publish --help has examples)",
-		"channels show a b":      "want: leat channels show CHANNEL, got 2 arguments",
-		"channels list a":        "want: leat channels list, got 1 arguments",
-		"serve here":             "want: leat serve, got 1 arguments",
-		"bench publish x":        "want: leat bench publish, got 1 arguments",
-		"replay a --nonsense":    "unknown flag: --nonsense (leat replay --help has examples)",
-		"inspect a --nonsense":   "unknown flag: --nonsense (leat inspect --help has examples)",
-		"channels nonsense":      `unknown command "nonsense" for "leat channels"`,
-		"channels list --output": "flag needs an argument: --output (leat channels list --help has examples)",
+		"publish":                             "want: leat publish CHANNEL [FILE], got 0 arguments (leat publish --help has examples)",
+		"channels show a b":                   "want: leat channels show CHANNEL, got 2 arguments",
+		"channels list a":                     "want: leat channels list, got 1 arguments",
+		"serve here":                          "want: leat serve, got 1 arguments",
+		"bench publish x":                     "want: leat bench publish, got 1 arguments",
+		"replay a --nonsense":                 "unknown flag: --nonsense (leat replay --help has examples)",
+		"inspect a --nonsense":                "unknown flag: --nonsense (leat inspect --help has examples)",
+		"bench engine --size 0":               "--size 0: want more than 0",
+		"bench core --subscribers 0 --serve":  "--subscribers 0: want more than 0",
+		"bench latency --duration 0s --serve": "--duration 0s: want more than 0",
+		"channels nonsense":                   `unknown command "nonsense" for "leat channels"`,
+		"channels list --output":              "flag needs an argument: --output (leat channels list --help has examples)",
 	} {
 		r := leat(t, nil, strings.Fields(line)...)
 		require.NotZero(t, r.code, line)
