@@ -17,8 +17,16 @@ import (
 func TestInspectBadArguments(t *testing.T) {
 	dir, file := stored(t)
 	for _, args := range [][]string{
-		{}, {dir, dir}, {dir, "--nonsense"}, {dir, "--dump", "x"}, {dir, "--verify", "--records"}, {dir, "--at", "8"},
-		{dir, "--output", "csv"}, {dir, "--verify", "--channel", "s"}, {file, "--dump", "0"}, {file, "--dump", "8", "--at", "3"},
+		{},
+		{dir, dir},
+		{dir, "--nonsense"},
+		{dir, "--dump", "x"},
+		{dir, "--verify", "--records"},
+		{dir, "--at", "8"},
+		{dir, "--output", "csv"},
+		{dir, "--verify", "--channel", "s"},
+		{file, "--dump", "0"},
+		{file, "--dump", "8", "--at", "3"},
 		{dir, "--compare", filepath.Dir(file)},
 	} {
 		r := leat(t, nil, append([]string{"inspect"}, args...)...)
