@@ -184,6 +184,23 @@ func (cs *clients) remove(c *client) bool {
 	return true
 }
 
+// depart notes that an ID which nobody has is leaving until forget, and returns
+// a client for that. It returns none when somebody has the ID, or is leaving it,
+// and an error while a connect request is being served.
+func (cs *clients) depart(id string) (*client, error) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if _, entering := cs.entering[id]; entering {
+		return nil, errLater
+	}
+	if cs.byID[id] != nil || cs.leaving[id] != nil {
+		return nil, nil
+	}
+	c := &client{id: id, left: make(chan struct{})}
+	cs.leaving[id] = c
+	return c, nil
+}
+
 // forget ends the leaving of a client.
 func (cs *clients) forget(c *client) {
 	cs.mu.Lock()

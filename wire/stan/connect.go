@@ -82,6 +82,7 @@ func (f *Frontend) connect(c *client) error {
 	}
 	err := f.await(func(done func(error)) { f.store.PutSession(sessionClient, c.id, c.info(), done) })
 	if err != nil {
+		f.owed.client(c.id) // it may have got through
 		f.opts.Logger.Error("store a client", "client", c.id, "error", err)
 		return told(err)
 	}
@@ -120,6 +121,7 @@ func (f *Frontend) endClient(c *client) error {
 	}
 	err := f.await(func(done func(error)) { f.store.DeleteSession(sessionClient, c.id, done) })
 	if err != nil {
+		f.owed.client(c.id)
 		f.opts.Logger.Error("remove a client", "client", c.id, "error", err)
 		return told(err)
 	}

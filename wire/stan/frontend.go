@@ -27,7 +27,7 @@ type subjects struct {
 }
 
 // Frontend serves NATS Streaming clients. Its goroutines are the heartbeat
-// loop, the interest loop, an acker for each partition, the consumers of
+// loop, the interest loop, the loop of removals that are owed, an acker for each partition, the consumers of
 // subscriptions, and one for each client that has requests under way; Close
 // ends them.
 type Frontend struct {
@@ -44,6 +44,7 @@ type Frontend struct {
 	heartbeats heartbeats
 	groups     groups
 	interest   interest
+	owed       owed
 	ackers     []*wire.Acker // one per partition
 	pendings   *sync.Pool
 
@@ -90,6 +91,7 @@ func Open(o Options) (*Frontend, error) {
 	f.heartbeats.init(f)
 	f.groups.init()
 	f.interest.init(f)
+	f.owed.init(f)
 	for range o.Store.Partitions() {
 		f.ackers = append(f.ackers, wire.NewAcker(o.Bus))
 	}
@@ -116,9 +118,10 @@ func Open(o Options) (*Frontend, error) {
 // serve subscribes to what clients send. Connect requests come last, because
 // with them it all begins.
 func (f *Frontend) serve() error {
-	f.work.Add(2)
+	f.work.Add(3)
 	go f.heartbeats.loop()
 	go f.interest.loop()
+	go f.owed.loop()
 	for _, h := range []struct {
 		pattern string
 		take    func(*source, *wire.Msg)

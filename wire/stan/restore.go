@@ -48,7 +48,7 @@ func (f *Frontend) restore() error {
 	for _, g := range f.groups.all() {
 		if len(g.members) == 0 && !g.kind.isDurable() {
 			f.groups.remove(g)
-			g.channel.DeleteCursor(g.key.cursor, f.logged("remove a place without subscription"))
+			f.owed.place(g.channel, g.kind, g.key.cursor)
 		}
 	}
 	return nil
@@ -72,22 +72,31 @@ func (f *Frontend) restoreSubscriptions() error {
 		}
 	}
 	slices.SortFunc(list, func(a, b storedSubscription) int { return cmp.Compare(a.info.Order, b.info.Order) })
+	// Two of a durable are there when the older one could not be removed.
+	newest := make(map[groupKey]uint64)
 	for i := range list {
-		if !f.restoreSubscription(&list[i]) {
-			list[i].at.DeleteSession(sessionSubscription, list[i].token, f.logged("remove a subscription without client"))
+		m := &list[i].info
+		newest[groupKey{string(m.Channel), string(m.Cursor)}] = m.Order
+		f.groups.order = m.Order
+	}
+	for i := range list {
+		if !f.restoreSubscription(&list[i], newest) {
+			f.owed.subscription(list[i].at, list[i].token)
 		}
 	}
 	return nil
 }
 
-// restoreSubscription returns false when what it belongs to is gone.
-func (f *Frontend) restoreSubscription(stored *storedSubscription) bool {
+// restoreSubscription returns false when what it belongs to is gone, or a newer
+// one has its place.
+func (f *Frontend) restoreSubscription(stored *storedSubscription, newest map[groupKey]uint64) bool {
 	m := &stored.info
 	c := f.clients.lookUp(m.ClientID)
+	key := groupKey{string(m.Channel), string(m.Cursor)}
 	f.groups.mu.Lock()
-	g := f.groups.byChannel[string(m.Channel)][groupKey{string(m.Channel), string(m.Cursor)}]
+	g := f.groups.byChannel[key.channel][key]
 	f.groups.mu.Unlock()
-	if c == nil || g == nil || (!g.kind.isQueue() && len(g.members) > 0) {
+	if c == nil || g == nil || (!g.kind.isQueue() && m.Order != newest[key]) {
 		return false
 	}
 	s := &subscription{

@@ -180,6 +180,11 @@ func (f *Frontend) storeSubscription(s *subscription, q *pb.SubscriptionRequest,
 		if errors.Is(err, errShutdown) {
 			return err
 		}
+		// One of the writes may have got through.
+		f.owed.subscription(g.channel.Partition(), s.token)
+		if g.place == nil {
+			f.owed.place(g.channel, g.kind, g.key.cursor)
+		}
 		f.opts.Logger.Error("store a subscription", "client", s.c.id, "channel", g.key.channel, "error", err)
 		return told(err)
 	}

@@ -77,7 +77,8 @@ func (w *writes) wait() (first error) {
 }
 
 // endSubscription ends one: a durable's place stays unless it unsubscribes, a
-// queue's as long as it has other members.
+// queue's as long as it has other members. With an error it has ended as well,
+// and what could not be removed from the store is owed.
 func (f *Frontend) endSubscription(s *subscription, unsubscribe bool) error {
 	s.g.op.Lock()
 	defer s.g.op.Unlock()
@@ -97,9 +98,17 @@ func (f *Frontend) endLocked(s *subscription, unsubscribe bool) error {
 	left := g.drop(s)
 	w := f.newWrites()
 	w.add(func(done func(error)) { g.channel.Partition().DeleteSession(sessionSubscription, s.token, done) })
-	if left == 0 && (unsubscribe || !g.kind.isDurable()) {
+	last := left == 0 && (unsubscribe || !g.kind.isDurable())
+	if last {
 		f.groups.remove(g)
-		w.add(func(done func(error)) { g.channel.DeleteCursor(g.key.cursor, done) })
+		w.add(func(done func(error)) { g.channel.DeleteCursor(g.key.cursor, goneIsGone(done)) })
 	}
-	return w.wait()
+	err := w.wait()
+	if err != nil {
+		f.owed.subscription(g.channel.Partition(), s.token)
+		if last {
+			f.owed.place(g.channel, g.kind, g.key.cursor)
+		}
+	}
+	return err
 }
