@@ -75,23 +75,36 @@ type group struct {
 	dead  bool           // removed from the registry; guarded by op
 	place *cursor.Cursor // guarded by op; the consumer's while there is one
 
+	gathering  bool      // members have yet to come back after a restart; guarded by op
+	gatherTill time.Time // when it goes on without them; zero until the first is back; guarded by op
+	gatherNext time.Time // when to look again who is back; guarded by op
+
 	mu       sync.Mutex
 	consumer *consumer.Consumer // runs while a member has joined; written under op and mu
 	members  []*subscription    // written under op and mu
 }
 
-// join lets a subscription have what the group delivers. The caller holds op.
-func (g *group) join(s *subscription) error {
-	m := consumer.Member{
-		ID: s.id,
-		Options: delivery.MemberOptions{
-			MaxInFlight: int(s.maxInFlight), AckWait: time.Duration(s.ackWaitSecs) * time.Second,
-		},
-		Sink: s.way,
+// join lets subscriptions have what the group delivers: share it, when it begins
+// with several. The caller holds op.
+func (g *group) join(list ...*subscription) error {
+	members := make([]consumer.Member, 0, len(list))
+	for _, s := range list {
+		s.joined = true
+		members = append(members, consumer.Member{
+			ID: s.id,
+			Options: delivery.MemberOptions{
+				MaxInFlight: int(s.maxInFlight), AckWait: time.Duration(s.ackWaitSecs) * time.Second,
+			},
+			Sink: s.way,
+		})
 	}
-	s.joined = true
 	if g.consumer != nil {
-		return g.consumer.Join(m)
+		for _, m := range members {
+			if err := g.consumer.Join(m); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	// Held over the start: the consumer may deliver before Start has returned, and
 	// the acknowledgement of that must find it.
@@ -100,7 +113,7 @@ func (g *group) join(s *subscription) error {
 	c, err := consumer.Start(consumer.Options{
 		Source: channelSource{g.channel}, Cursor: g.place, Delivery: delivery.Options{Queue: g.kind.isQueue()},
 		Progress: g, Logger: g.f.opts.Logger.With("channel", g.key.channel, "cursor", g.key.cursor),
-		Members: []consumer.Member{m},
+		Members: members,
 	})
 	if err != nil {
 		return err

@@ -46,6 +46,7 @@ func (f *Frontend) restore() error {
 	// A crash between a subscription and its place leaves a place that nobody
 	// can come back to.
 	for _, g := range f.groups.all() {
+		g.gathering = len(g.members) > 1 && g.channel.Last() > g.place.Floor()
 		if len(g.members) == 0 && !g.kind.isDurable() {
 			f.groups.remove(g)
 			f.owed.place(g.channel, g.kind, g.key.cursor)

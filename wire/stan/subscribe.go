@@ -77,7 +77,7 @@ func (f *Frontend) subscribe(c *client, q *pb.SubscriptionRequest, reply string,
 	}
 	defer s.g.op.Unlock()
 	f.answerSubscribe(reply, s.ackInbox(), nil)
-	if err := s.g.join(s); err != nil {
+	if err := s.g.enter(s); err != nil {
 		f.opts.Logger.Error("start a subscription", "client", c.id, "channel", s.channelName(), "error", err)
 	}
 }

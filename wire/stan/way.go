@@ -278,14 +278,14 @@ func (n *interest) back(s *subscription) {
 	if s.ended.Load() {
 		return
 	}
-	n.remove(s)
 	if s.joined {
+		n.remove(s)
 		if !s.way.returned() {
 			n.add(s)
 		}
 		return
 	}
-	if err := s.g.join(s); err != nil {
+	if err := s.g.enter(s); err != nil {
 		n.f.opts.Logger.Error("go on with a subscription", "client", s.c.id, "channel", s.channelName(), "error", err)
 	}
 }
