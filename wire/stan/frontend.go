@@ -166,7 +166,7 @@ func (f *Frontend) Close() {
 	f.cancel()
 	f.work.Wait()
 	f.closeConsumers()
-	if served {
+	if served && !f.doubtful() {
 		f.markStopped()
 	}
 	f.heartbeats.close()

@@ -248,3 +248,28 @@ func TestConnectWhileClosing(t *testing.T) {
 	publishAs := &official.PubMsg{ClientID: "me", ConnID: fmt.Append(nil, "conn-me", next.hb), Guid: "g", Subject: "foo"}
 	require.Empty(t, next.publish(publishAs))
 }
+
+// Aim: doubt outlives an orderly stop: what a client may have seen before a crash
+// is flagged also when the node was stopped in between, before the client was
+// back. Method: kill the node right after a delivery, stop and start it while
+// the client is away.
+func TestDoubtAfterStop(t *testing.T) {
+	s := start(t, stan.Options{})
+	r, publisher := s.late("me", 2*time.Second), s.dial()
+	require.Empty(t, publisher.hello("publisher", 1))
+	sub, _ := r.subscribe(&official.SubscriptionRequest{Subject: "foo"})
+	for range 5 {
+		require.Empty(t, publisher.publish(&official.PubMsg{ClientID: "publisher", Guid: "1", Subject: "foo"}))
+	}
+	for range 5 {
+		require.False(t, r.next(sub).Redelivered)
+	}
+	s.kill()
+	s.restart()
+	require.False(t, r.nc.IsConnected(), "the client came back too early for this test")
+	for seq := uint64(1); seq <= 5; seq++ {
+		m := r.next(sub)
+		require.Equal(t, seq, m.Sequence)
+		require.True(t, m.Redelivered, "%d was seen before the crash", seq)
+	}
+}

@@ -188,8 +188,13 @@ func (f *Frontend) markStopped() {
 // away: the next stop may be a crash.
 func (f *Frontend) takeMark() (clean bool) {
 	if _, clean = f.store.Session(sessionMark, markStopped); clean {
-		err := f.await(func(done func(error)) { f.store.DeleteSession(sessionMark, markStopped, done) })
-		f.logged("take the mark of the orderly stop")(err)
+		remove := func() error {
+			return f.await(func(done func(error)) { f.store.DeleteSession(sessionMark, markStopped, done) })
+		}
+		if err := remove(); err != nil {
+			f.logged("take the mark of the orderly stop")(err)
+			f.owed.add(f.store.Of(markStopped), remove)
+		}
 	}
 	return clean
 }
@@ -207,4 +212,14 @@ func (f *Frontend) doubt() {
 			g.doubtTo = min(g.channel.Last(), g.place.LastSent()+doubtMax)
 		}
 	}
+}
+
+// doubtful tells whether something in doubt has not been sent since: then a stop
+// is not as good as one that no crash went before. No consumer runs any more.
+func (f *Frontend) doubtful() bool {
+	return slices.ContainsFunc(f.groups.all(), func(g *group) bool {
+		g.op.Lock()
+		defer g.op.Unlock()
+		return g.place != nil && g.doubtTo > g.place.LastSent()
+	})
 }
