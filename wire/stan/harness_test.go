@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,6 +70,19 @@ func (s *server) kill() {
 	files := s.files.CrashClone(vfs.CrashOptions{Rand: rand.New(rand.NewPCG(1, 2))})
 	indexFiles := s.indexFiles.CrashClone(pebblevfs.CrashCloneCfg{})
 	s.close()
+	s.files, s.indexFiles = files, indexFiles
+	s.open()
+}
+
+// crash is kill for a node that is at work: from the instant that is kept on,
+// nothing is acknowledged any more, because no sync succeeds.
+func (s *server) crash() {
+	s.t.Helper()
+	s.faults.Inject(vfs.Rule{Op: vfs.OpSyncData, Err: syscall.EIO})
+	time.Sleep(5 * time.Millisecond) // syncs that had begun
+	files := s.files.CrashClone(vfs.CrashOptions{Rand: rand.New(rand.NewPCG(1, 2))})
+	indexFiles := s.indexFiles.CrashClone(pebblevfs.CrashCloneCfg{})
+	_ = s.node.Close()
 	s.files, s.indexFiles = files, indexFiles
 	s.open()
 }
