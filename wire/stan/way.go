@@ -227,6 +227,13 @@ func (n *interest) remove(s *subscription) {
 	delete(n.absent, s)
 }
 
+func (n *interest) isAbsent(s *subscription) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := n.absent[s]
+	return ok
+}
+
 // some returns absent subscriptions, others each time when there are many.
 func (n *interest) some() []*subscription {
 	n.mu.Lock()
@@ -275,8 +282,8 @@ func (n *interest) loop() {
 func (n *interest) back(s *subscription) {
 	s.g.op.Lock()
 	defer s.g.op.Unlock()
-	if s.ended.Load() {
-		return
+	if s.ended.Load() || !n.isAbsent(s) {
+		return // its group has begun with it meanwhile
 	}
 	if s.joined {
 		n.remove(s)
