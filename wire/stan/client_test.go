@@ -10,6 +10,7 @@ import (
 	official "github.com/nats-io/stan.go/pb"
 	"github.com/stretchr/testify/require"
 
+	"leat.dev/leat/segment/vfs"
 	"leat.dev/leat/wire/stan"
 )
 
@@ -105,4 +106,28 @@ func TestAcksThatAreStored(t *testing.T) {
 	c, ok := s.node.Store().Channel("foo")
 	require.True(t, ok)
 	require.Eventually(t, func() bool { return c.Last() == 2*conns*each }, patience, 10*time.Millisecond, "stored: %d", c.Last())
+}
+
+// Aim: closing a client takes about as long with hundreds of subscriptions as with
+// one: their ends share syncs. Method: a disk that takes long, and the two seconds
+// that client libraries wait.
+func TestCloseManySubscriptions(t *testing.T) {
+	s := start(t, stan.Options{})
+	sc := s.connect("me")
+	const n = 300
+	for i := range n {
+		opts := []streaming.SubscriptionOption{}
+		if i%2 == 0 {
+			opts = append(opts, streaming.DurableName(fmt.Sprint(i)))
+		}
+		_, err := sc.Subscribe(fmt.Sprintf("foo.%d", i%3), func(*streaming.Msg) {}, opts...)
+		require.NoError(t, err)
+	}
+	slow := s.faults.Inject(vfs.Rule{Op: vfs.OpSyncData, Delay: 10 * time.Millisecond})
+	defer slow.Remove()
+	began := time.Now()
+	require.NoError(t, sc.Close())
+	require.Less(t, time.Since(began), time.Second)
+	require.Empty(t, s.node.Store().Sessions('S'))
+	require.Empty(t, s.node.Store().Sessions('C'))
 }

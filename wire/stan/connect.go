@@ -2,6 +2,7 @@ package stan
 
 import (
 	"errors"
+	"sync"
 
 	"leat.dev/leat/wire"
 	"leat.dev/leat/wire/stan/pb"
@@ -114,11 +115,7 @@ func (f *Frontend) endClient(c *client) error {
 	}
 	defer f.clients.forget(c)
 	f.heartbeats.remove(c)
-	for _, s := range c.subscriptions() {
-		if err := f.endSubscription(s, false); err != nil {
-			f.opts.Logger.Error("end a subscription", "client", c.id, "channel", s.channelName(), "error", err)
-		}
-	}
+	f.endSubscriptions(c)
 	err := f.await(func(done func(error)) { f.store.DeleteSession(sessionClient, c.id, done) })
 	if err != nil {
 		f.owed.client(c.id)
@@ -126,6 +123,26 @@ func (f *Frontend) endClient(c *client) error {
 		return told(err)
 	}
 	return nil
+}
+
+// endsMax bounds how many subscriptions of a client end at once.
+const endsMax = 256
+
+// endSubscriptions ends all that a client has, many at once: each waits for a sync
+// or two, which they share.
+func (f *Frontend) endSubscriptions(c *client) {
+	var ends sync.WaitGroup
+	slots := make(chan struct{}, endsMax)
+	for _, s := range c.subscriptions() {
+		slots <- struct{}{}
+		ends.Go(func() {
+			if err := f.endSubscription(s, false); err != nil {
+				f.opts.Logger.Error("end a subscription", "client", c.id, "channel", s.channelName(), "error", err)
+			}
+			<-slots
+		})
+	}
+	ends.Wait()
 }
 
 func (f *Frontend) welcome(reply string, c *client) {
