@@ -273,3 +273,23 @@ func TestDoubtAfterStop(t *testing.T) {
 		require.True(t, m.Redelivered, "%d was seen before the crash", seq)
 	}
 }
+
+// Aim: how often a message was sent again is known after a restart. Method: let a
+// message expire once or twice, then restart, in order and not.
+func TestRedeliveryCountAfterRestart(t *testing.T) {
+	s := start(t, stan.Options{})
+	r := s.dial()
+	require.Empty(t, r.hello("me", 1))
+	require.Empty(t, r.publish(&official.PubMsg{ClientID: "me", Guid: "1", Subject: "foo"}))
+	sub, _ := r.subscribe(&official.SubscriptionRequest{Subject: "foo", AckWaitInSecs: 1, StartPosition: official.StartPosition_First})
+	require.Zero(t, r.next(sub).RedeliveryCount)
+	count := uint32(0)
+	for _, again := range []func(){s.restart, s.kill, s.restart} {
+		count++
+		require.Equal(t, count, r.next(sub).RedeliveryCount)
+		time.Sleep(300 * time.Millisecond) // counts are logged now and then
+		again()
+		count++
+		require.Equal(t, count, r.next(sub).RedeliveryCount)
+	}
+}
