@@ -2,6 +2,7 @@ package stan_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func TestBarrierAcrossConnections(t *testing.T) {
 		acks, err := r.nc.SubscribeSync("acks")
 		require.NoError(t, err)
 		for i := range n {
-			data, err := (&official.PubMsg{ClientID: id, Guid: fmt.Sprint(i), Subject: channel}).Marshal()
+			data, err := (&official.PubMsg{ClientID: id, Guid: strconv.Itoa(i), Subject: channel}).Marshal()
 			require.NoError(t, err)
 			require.NoError(t, r.nc.PublishRequest(r.PubPrefix+"."+channel, "acks", data))
 		}

@@ -2,6 +2,7 @@ package stan_test
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -118,7 +119,7 @@ func TestCloseManySubscriptions(t *testing.T) {
 	for i := range n {
 		opts := []streaming.SubscriptionOption{}
 		if i%2 == 0 {
-			opts = append(opts, streaming.DurableName(fmt.Sprint(i)))
+			opts = append(opts, streaming.DurableName(strconv.Itoa(i)))
 		}
 		_, err := sc.Subscribe(fmt.Sprintf("foo.%d", i%3), func(*streaming.Msg) {}, opts...)
 		require.NoError(t, err)
