@@ -78,6 +78,7 @@ type Frontend struct {
 
 	mu       sync.Mutex
 	bindings map[*partition.Channel]binding // guarded by mu
+	running  map[*plan]struct{}             // replays under way; guarded by mu
 	requests int                            // under way; guarded by mu
 	closed   bool                           // guarded by mu
 }
@@ -88,7 +89,10 @@ func Open(o Options) (*Frontend, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	f := &Frontend{opts: o, bus: o.Bus, store: o.Store, bindings: make(map[*partition.Channel]binding), admin: make(chan struct{}, 1), sources: make(map[uint64]*publisher)}
+	f := &Frontend{
+		opts: o, bus: o.Bus, store: o.Store, admin: make(chan struct{}, 1), sources: make(map[uint64]*publisher),
+		bindings: make(map[*partition.Channel]binding), running: make(map[*plan]struct{}),
+	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.replays.init()
 	for range o.Store.Partitions() {
@@ -186,6 +190,7 @@ func (f *Frontend) bind(c *partition.Channel, want []string) {
 			now[pattern] = s
 			continue
 		}
+		f.endReplaysTo(pattern, c)
 		s, err := f.bus.Subscribe(pattern, &publishHandler{f: f, channel: c})
 		if err != nil {
 			// Checked before it was logged, so only an older or foreign

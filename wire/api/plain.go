@@ -65,7 +65,7 @@ func (p *replay) await(ctx context.Context, wake <-chan struct{}, idle <-chan ti
 	for {
 		select {
 		case <-wake:
-			return true
+			return ctx.Err() == nil
 		case <-ctx.Done():
 			return false
 		case <-idle:

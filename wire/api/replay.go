@@ -94,6 +94,8 @@ type plan struct {
 	last    record.Offset // of the channel when it began
 	ackWait time.Duration
 	id      uint64
+	ctx     context.Context // of the replay
+	cancel  context.CancelFunc
 }
 
 // serveReplay answers $LEAT.REPLAY.<channel>. It returns when the replay is
@@ -103,10 +105,16 @@ func (f *Frontend) serveReplay(ctx context.Context, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.ctx, p.cancel = context.WithCancel(f.ctx)
+	defer p.cancel()
+	if err := f.beginReplay(p); err != nil {
+		return nil, err
+	}
+	defer f.endReplay(p)
 	if p.Window == 0 {
 		// Before the first record, so that whoever asked knows what comes.
 		f.answerReplay(r, p)
-		return nil, newReplay(f, p).run(f.ctx)
+		return nil, newReplay(f, p).run(p.ctx)
 	}
 	w, err := f.newWindowed(ctx, p)
 	if err != nil {
@@ -114,6 +122,45 @@ func (f *Frontend) serveReplay(ctx context.Context, r *request) (any, error) {
 	}
 	f.answerReplay(r, p)
 	return nil, w.run()
+}
+
+// beginReplay counts a replay in, unless a channel would store what it delivers.
+// A replay into its own channel would never end, nor would two that feed each
+// other's.
+func (f *Frontend) beginReplay(p *plan) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !strings.HasPrefix(p.deliver, inboxPrefix) { // checkPattern keeps channels off those
+		for c, b := range f.bindings {
+			for pattern := range b {
+				if overlap(pattern, p.deliver) {
+					return fmt.Errorf("%w: can't deliver to %q: channel %q is bound to %q and would store it", errBadRequest,
+						p.deliver, c.Name(), pattern)
+				}
+			}
+		}
+	}
+	f.running[p] = struct{}{}
+	return nil
+}
+
+func (f *Frontend) endReplay(p *plan) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.running, p)
+}
+
+// endReplaysTo ends the replays that deliver to a pattern which a channel is
+// about to be bound to. They are not told, as the channel would get that. The
+// caller holds mu.
+func (f *Frontend) endReplaysTo(pattern string, c *partition.Channel) {
+	for p := range f.running {
+		if overlap(pattern, p.deliver) {
+			f.opts.Logger.Warn("end a replay whose inbox a channel gets bound to", "channel", p.channel.Name(),
+				"deliver", p.deliver, "bound", c.Name(), "subject", pattern)
+			p.cancel()
+		}
+	}
 }
 
 func (f *Frontend) answerReplay(r *request, p *plan) {

@@ -69,6 +69,45 @@ func TestReplayFromAnywhere(t *testing.T) {
 	}
 }
 
+// Aim: no replay feeds a channel, its own least of all: that would never end.
+// Method: deliver to bound subjects, by both ways to say so; bind a channel to
+// where replays deliver already.
+func TestReplayIntoChannel(t *testing.T) {
+	n := start(t, router.Options{})
+	c := n.client()
+	c.ask("API.CHANNEL.CREATE.loop", `{"subjects":["loop.>"]}`)
+	c.publish("loop", 1)
+	c.publish("plain", 1)
+	for _, channel := range []string{"loop", "plain"} {
+		e := c.refused("REPLAY."+channel, `{"follow":true,"deliver":"loop.a"}`)
+		require.Equal(t, 400, e.Code)
+		require.Contains(t, e.Description, `channel "loop" is bound to "loop.>"`)
+	}
+	told, err := c.SubscribeSync("loop.b")
+	require.NoError(t, err)
+	require.NoError(t, c.PublishRequest("$LEAT.REPLAY.loop", told.Subject, []byte(`{"follow":true}`)))
+	m, err := told.NextMsg(patience)
+	require.NoError(t, err)
+	require.Contains(t, string(m.Data), `"code":400`)
+
+	// The refusal was stored, as an answer to a bound subject is; nothing else.
+	require.EqualValues(t, 2, want[api.ChannelInfo](c, "API.CHANNEL.SHOW.loop", "").Last)
+	for _, how := range []string{``, `,"window":5`, `,"durable":"d"`} {
+		in, err := c.SubscribeSync("late.x")
+		require.NoError(t, err)
+		want[api.ReplayAnswer](c, "REPLAY.plain", `{"from":"new","follow":true,"deliver":"late.x"`+how+`}`)
+		want[api.ChannelInfo](c, "API.CHANNEL.CREATE.late", `{"subjects":["late.*"]}`)
+		eventually(t, "the replay ends", func() bool {
+			c.publish("plain", 1)
+			_, err := in.NextMsg(20 * time.Millisecond)
+			return err != nil
+		})
+		require.Less(t, want[api.ChannelInfo](c, "API.CHANNEL.SHOW.late", "").Last, uint64(10), how)
+		c.ask("API.CHANNEL.DELETE.late", "")
+		require.NoError(t, in.Unsubscribe())
+	}
+}
+
 // Aim: what a record has comes with it, in each form of Meta. Method: a record
 // with everything and a bare one, each delivered thrice.
 func TestReplayMeta(t *testing.T) {

@@ -24,13 +24,16 @@ func checkPattern(p string) error {
 			return fmt.Errorf("%w: subject %q has a wildcard inside a token", partition.ErrConfig, p)
 		}
 	}
-	for _, reserved := range []string{"$LEAT.>", "$SYS.>", "$JS.>", "_STAN.>", "_INBOX.>"} {
+	for _, reserved := range []string{"$LEAT.>", "$SYS.>", "$JS.>", "_STAN.>", inboxPrefix + ">"} {
 		if overlap(p, reserved) {
 			return fmt.Errorf("%w: subject %q takes in %s, which is not for channels: let it begin with a name of your own", partition.ErrConfig, p, reserved)
 		}
 	}
 	return nil
 }
+
+// inboxPrefix begins the subjects that clients have answers sent to.
+const inboxPrefix = "_INBOX."
 
 // overlap tells whether some subject matches both patterns.
 func overlap(a, b string) bool {

@@ -19,9 +19,10 @@ import (
 // windowed is one replay with acknowledgements: a consumer of one member. It
 // implements consumer.Sink and consumer.Progress.
 //
-// It ends when all is acknowledged, when nobody listens on its inbox, when
-// another replay takes its durable name, when the channel or the cursor is
-// deleted, or with the front-end. Whoever ends it calls stop; run does the rest.
+// It ends when all is acknowledged, when nobody listens on its inbox, when a
+// channel gets bound to that, when another replay takes its durable name, when
+// the channel or the cursor is deleted, or with the front-end. Whoever ends it
+// calls stop, or ends its plan's context; run does the rest.
 type windowed struct {
 	*plan
 	f        *Frontend
@@ -53,7 +54,7 @@ func (f *Frontend) newWindowed(ctx context.Context, p *plan) (*windowed, error) 
 		plan: p, f: f, to: []byte(p.deliver), enc: newEncoder(p), outlet: f.bus.Outlet(),
 		full: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
-	w.ctx, w.cancel = context.WithCancel(f.ctx)
+	w.ctx, w.cancel = context.WithCancel(p.ctx)
 	if err := w.open(ctx); err != nil {
 		w.over()
 		return nil, err
@@ -156,7 +157,7 @@ func (w *windowed) run() error {
 	}
 	w.attend()
 	w.consumer.Close()
-	w.stop(endSilent) // the front-end closes: how may be read from here on
+	w.stop(endSilent) // when ctx ended without it: how may be read from here on
 	if w.how != endSilent {
 		w.outlet.Send(w.to, nil, appendEnding(nil, w.how, w.channel.Name(), w.place.Floor()+1), nil, nil)
 		w.outlet.Flush()
