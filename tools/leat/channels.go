@@ -251,11 +251,11 @@ nobody can be asked it wants --yes.`,
   leat channels purge quakes --before 1000 --yes`,
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			what := "all records"
-			if before > 0 {
-				what = fmt.Sprintf("the records under offset %d", before)
+			what, request := "all records", api.PurgeRequest{}
+			if cmd.Flags().Changed("before") {
+				what, request.First = fmt.Sprintf("the records under offset %d", before), &before
 			}
-			return c.destroy(cmd, args[0], "PURGE", "Remove "+what+" of "+args[0]+"?", api.PurgeRequest{First: before})
+			return c.destroy(cmd, args[0], "PURGE", "Remove "+what+" of "+args[0]+"?", request)
 		},
 	}
 	s.Flags().Uint64Var(&before, "before", 0, "remove records under this offset only")

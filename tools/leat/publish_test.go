@@ -292,6 +292,7 @@ func TestChannels(t *testing.T) {
 	require.Equal(t, 0, on("set", "orders", "--subjects", "").code)
 	require.Contains(t, on("show", "orders").out, "none")
 	require.Equal(t, 1, on("purge", "orders").code, "nobody to ask")
+	require.Equal(t, 0, on("purge", "orders", "--before", "0", "--yes").code, "removes nothing")
 	require.Equal(t, 0, on("purge", "orders", "--before", "3", "--yes").code)
 	r = leat(t, nil, "replay", "orders", "--output", "raw", "--server", server)
 	require.Equal(t, "x\n", r.out)

@@ -47,9 +47,11 @@ type ListAnswer struct {
 	Limit    int           `json:"limit"`
 }
 
-// PurgeRequest says which records go: those below First, or all of them.
+// PurgeRequest says which records go: those below First, or all of them when it
+// is nil. It is a pointer because a First of 0, which is a slip or a computed
+// one, is not meant to remove everything.
 type PurgeRequest struct {
-	First uint64 `json:"first,omitempty"`
+	First *uint64 `json:"first,omitempty"`
 }
 
 // Done answers what has nothing else to say.
@@ -98,10 +100,10 @@ func (f *Frontend) serveChannel(ctx context.Context, r *request, verb string, c 
 		if err := r.decode(&q); err != nil {
 			return nil, err
 		}
-		if q.First == 0 {
+		if q.First == nil {
 			return done(c.Purge(ctx))
 		}
-		return done(c.Trim(ctx, record.Offset(q.First)))
+		return done(c.Trim(ctx, record.Offset(*q.First)))
 	case "DELETE":
 		return done(c.Delete(ctx))
 	}

@@ -38,6 +38,10 @@ func TestChannelLife(t *testing.T) {
 	require.Equal(t, []string{"x.*"}, changed.Config.Subjects)
 	require.Equal(t, "none", changed.Config.Compression)
 	require.True(t, want[api.Done](c, "API.CHANNEL.PURGE.a.b", `{"first":3}`).OK)
+	for _, below := range []string{`{"first":0}`, `{"first":1}`} { // no record is below those
+		require.True(t, want[api.Done](c, "API.CHANNEL.PURGE.a.b", below).OK)
+		require.EqualValues(t, 3, want[api.ChannelInfo](c, "API.CHANNEL.SHOW.a.b", "").First, below)
+	}
 	n.restart()
 	eventually(t, "the client is back", func() bool { return c.IsConnected() })
 	info = want[api.ChannelInfo](c, "API.CHANNEL.SHOW.a.b", "")
