@@ -58,8 +58,12 @@ func cursorName(durable string) string { return cursorPrefix + durable }
 
 // serveCursor answers $LEAT.API.CURSOR.….
 func (f *Frontend) serveCursor(ctx context.Context, r *request, verb string, c *partition.Channel) (any, error) {
-	if verb == "LIST" {
+	switch verb {
+	case "LIST":
 		return CursorList{Channel: c.Name(), Cursors: f.cursors(c)}, nil
+	case "SHOW", "RESET", "DELETE":
+	default:
+		return nil, fmt.Errorf("%w: %s", errNoSuchCall, r.subject)
 	}
 	var q CursorRequest
 	if err := r.decode(&q); err != nil {
@@ -74,14 +78,12 @@ func (f *Frontend) serveCursor(ctx context.Context, r *request, verb string, c *
 			partition.ErrNoCursor, q.Name, c.Name(), Prefix, c.Name())
 	}
 	switch verb {
-	case "SHOW":
-		return f.cursorInfo(c, info), nil
 	case "RESET":
 		return f.resetCursor(ctx, c, &q)
 	case "DELETE":
 		return done(f.changeCursor(ctx, c, q.Name, endDeleted, func() error { return f.deleteCursor(ctx, c, cursorName(q.Name)) }))
 	}
-	return nil, fmt.Errorf("%w: %s", errNoSuchCall, r.subject)
+	return f.cursorInfo(c, info), nil
 }
 
 func (f *Frontend) resetCursor(ctx context.Context, c *partition.Channel, q *CursorRequest) (any, error) {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"strings"
 
 	"leat.dev/leat/wire"
 )
@@ -144,10 +146,59 @@ func (r *request) decode(v any) error {
 	if err := d.Decode(v); errors.Is(err, errBadRequest) {
 		return err
 	} else if err != nil {
-		return fmt.Errorf("%w: %w", errBadRequest, err)
+		return fmt.Errorf("%w: %s", errBadRequest, jsonFault(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: something follows the JSON object", errBadRequest)
 	}
 	return nil
+}
+
+// jsonFault says what is wrong with a request's JSON in words of JSON: what the
+// decoder says names types of this program, which its user has never heard of.
+func jsonFault(err error) string {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		what := wrong.Field
+		if what == "" {
+			what = "the JSON"
+		}
+		return fmt.Sprintf("%s is %s, want %s", what, gotJSON(wrong.Value), wantJSON(wrong.Type.Kind()))
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the JSON ends too early"
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return "the body is no JSON: " + syntax.Error()
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
+}
+
+// gotJSON puts an article before what an UnmarshalTypeError calls a value:
+// "string", "array", "number -1".
+func gotJSON(value string) string {
+	switch {
+	case strings.Contains(value, " "):
+		return "the " + value
+	case value == "array" || value == "object":
+		return "an " + value
+	}
+	return "a " + value
+}
+
+// wantJSON names the JSON value that goes into a field of a request.
+func wantJSON(kind reflect.Kind) string {
+	switch kind {
+	case reflect.Struct:
+		return "an object"
+	case reflect.Slice:
+		return "a list of strings"
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int:
+		return "a whole number"
+	default:
+		return "a whole number that is not negative"
+	}
 }
