@@ -45,6 +45,7 @@ type conn struct {
 	opts    connectOptions
 	echo    bool
 	ponged  bool // the first PING was answered
+	gaveUp  bool // a subscription, since the last PING
 
 	headers   atomic.Bool  // the client takes HMSG
 	connected atomic.Bool  // CONNECT was accepted, or is not needed
@@ -213,6 +214,7 @@ func (c *conn) bufferSize(size, have int, full bool, n int, short *int) int {
 func (c *conn) process(buf []byte) (used int, perr *protocolError) {
 	var o op
 	var msgs, bytes uint64
+	c.courier.run.begin()
 	for used < len(buf) {
 		n, err := c.parser.next(buf[used:], &o)
 		if err != nil {

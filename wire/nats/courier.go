@@ -30,7 +30,8 @@ const (
 type courier struct {
 	server *Server
 	source wire.Source
-	from   *conn // nil if the source is this process
+	from   *conn     // nil if the source is this process
+	run    runNumber // stays 0 if the source is this process
 
 	last         *route // of the last message
 	routes       []*route
@@ -294,6 +295,7 @@ func (c *courier) finish() {
 		c.touched[i] = nil
 	}
 	c.touched = c.touched[:0]
+	c.run.end()
 	// Handlers come last: their Flush may block.
 	for i, r := range c.called {
 		r.touched = false

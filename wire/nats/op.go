@@ -56,6 +56,10 @@ func (c *conn) control(o *op) *protocolError {
 		// A client that has its PONG may count on what it published before
 		// to have been routed.
 		c.courier.settle()
+		if c.gaveUp {
+			c.gaveUp = false
+			c.awaitRuns()
+		}
 		c.answer(linePong)
 		if !c.ponged && c.connected.Load() {
 			c.ponged = true
@@ -160,6 +164,7 @@ func (c *conn) unsub(o *op) {
 		// Also if the last of them has been delivered just now.
 		if o.max <= 0 || s.delivered.Load() >= int64(o.max) {
 			c.unsubscribe(s)
+			c.gaveUp = true
 		}
 	}
 	c.answerOK()
