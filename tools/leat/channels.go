@@ -181,6 +181,9 @@ func printChannel(w io.Writer, info *api.ChannelInfo) error {
 	for _, k := range info.Cursors {
 		row("durable", "%s: acknowledged to %d, sent to %d, %d pending", k.Name, k.Floor, k.Sent, k.Pending)
 	}
+	if more := info.CursorCount - len(info.Cursors); more > 0 {
+		row("durable", "and %d more", more)
+	}
 	return t.Flush()
 }
 

@@ -27,12 +27,16 @@ type ChannelInfo struct {
 	LastTime *time.Time    `json:"last_time,omitempty"`
 	Created  time.Time     `json:"created"`
 	Config   ChannelConfig `json:"config"`
-	Cursors  []CursorInfo  `json:"cursors,omitempty"`
+	// Cursors is a page of the durable consumers, and CursorCount their number;
+	// both only where one channel is asked for.
+	Cursors     []CursorInfo `json:"cursors,omitempty"`
+	CursorCount int          `json:"cursor_count,omitempty"`
 	// Durability is what an acknowledgement means for this channel.
 	Durability string `json:"durability"`
 }
 
-// ListRequest asks for a page of the channels, sorted by name.
+// ListRequest asks for a page of the channels, or of a channel's cursors, sorted
+// by name.
 type ListRequest struct {
 	Prefix string `json:"prefix,omitempty"`
 	Offset int    `json:"offset,omitempty"`
@@ -92,7 +96,10 @@ func (f *Frontend) serveAdmin(ctx context.Context, r *request) (any, error) {
 func (f *Frontend) serveChannel(ctx context.Context, r *request, verb string, c *partition.Channel) (any, error) {
 	switch verb {
 	case "SHOW":
-		return f.show(c, true), nil
+		info := f.show(c)
+		page := f.cursorPage(c, ListRequest{Limit: listLimitMax})
+		info.Cursors, info.CursorCount = page.Cursors, page.Total
+		return info, nil
 	case "SET":
 		return f.set(ctx, r, c)
 	case "PURGE":
@@ -119,14 +126,23 @@ func noChannel(name string) error {
 
 func done(err error) (any, error) { return Done{OK: err == nil}, err }
 
-func (f *Frontend) list(r *request) (any, error) {
+// decodeList reads the request for a page.
+func (r *request) decodeList() (ListRequest, error) {
 	q := ListRequest{Limit: listLimitMax}
 	if err := r.decode(&q); err != nil {
-		return nil, err
+		return q, err
 	}
 	if q.Offset < 0 || q.Limit < 1 || q.Limit > listLimitMax {
-		return nil, fmt.Errorf("%w: offset %d and limit %d, want at least 0 and 1 to %d", errBadRequest,
+		return q, fmt.Errorf("%w: offset %d and limit %d, want at least 0 and 1 to %d", errBadRequest,
 			q.Offset, q.Limit, listLimitMax)
+	}
+	return q, nil
+}
+
+func (f *Frontend) list(r *request) (any, error) {
+	q, err := r.decodeList()
+	if err != nil {
+		return nil, err
 	}
 	a := ListAnswer{Channels: []ChannelInfo{}, Offset: q.Offset, Limit: q.Limit}
 	for _, c := range f.store.Channels() {
@@ -134,14 +150,14 @@ func (f *Frontend) list(r *request) (any, error) {
 			continue
 		}
 		if a.Total >= q.Offset && len(a.Channels) < q.Limit {
-			a.Channels = append(a.Channels, f.show(c, false))
+			a.Channels = append(a.Channels, f.show(c))
 		}
 		a.Total++
 	}
 	return a, nil
 }
 
-func (f *Frontend) show(c *partition.Channel, cursors bool) ChannelInfo {
+func (f *Frontend) show(c *partition.Channel) ChannelInfo {
 	i := c.Info()
 	info := ChannelInfo{
 		Channel: i.Name, First: uint64(i.First), Last: uint64(i.Last), Records: i.Records, Bytes: i.Bytes,
@@ -152,9 +168,6 @@ func (f *Frontend) show(c *partition.Channel, cursors bool) ChannelInfo {
 	if i.LastTime != 0 {
 		t := time.Unix(0, i.LastTime).UTC()
 		info.LastTime = &t
-	}
-	if cursors {
-		info.Cursors = f.cursors(c)
 	}
 	return info
 }
@@ -183,7 +196,7 @@ func (f *Frontend) create(ctx context.Context, r *request, name string) (any, er
 	if err != nil {
 		return nil, err
 	}
-	return f.show(c, true), nil
+	return f.show(c), nil
 }
 
 // set changes what the request names and leaves the rest.
@@ -213,7 +226,7 @@ func (f *Frontend) set(ctx context.Context, r *request, c *partition.Channel) (a
 	if err := c.Set(f.ctx, cfg); err != nil {
 		return nil, err
 	}
-	return f.show(c, true), nil
+	return f.show(c), nil
 }
 
 // lockBindings waits until no other request changes bindings.

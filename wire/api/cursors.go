@@ -35,10 +35,13 @@ type CursorRequest struct {
 	From From `json:"from,omitzero"`
 }
 
-// CursorList answers $LEAT.API.CURSOR.LIST.<channel>.
+// CursorList answers $LEAT.API.CURSOR.LIST.<channel>: a page of the cursors.
 type CursorList struct {
 	Channel string       `json:"channel"`
 	Cursors []CursorInfo `json:"cursors"`
+	Total   int          `json:"total"`
+	Offset  int          `json:"offset"`
+	Limit   int          `json:"limit"`
 }
 
 // checkDurable says why a name can't be a durable's.
@@ -60,7 +63,11 @@ func cursorName(durable string) string { return cursorPrefix + durable }
 func (f *Frontend) serveCursor(ctx context.Context, r *request, verb string, c *partition.Channel) (any, error) {
 	switch verb {
 	case "LIST":
-		return CursorList{Channel: c.Name(), Cursors: f.cursors(c)}, nil
+		q, err := r.decodeList()
+		if err != nil {
+			return nil, err
+		}
+		return f.cursorPage(c, q), nil
 	case "SHOW", "RESET", "DELETE":
 	default:
 		return nil, fmt.Errorf("%w: %s", errNoSuchCall, r.subject)
@@ -139,12 +146,18 @@ func await(ctx context.Context, f func(done func(error))) error {
 	}
 }
 
-func (f *Frontend) cursors(c *partition.Channel) []CursorInfo {
-	list := []CursorInfo{}
+func (f *Frontend) cursorPage(c *partition.Channel, q ListRequest) CursorList {
+	a := CursorList{Channel: c.Name(), Cursors: []CursorInfo{}, Offset: q.Offset, Limit: q.Limit}
 	for _, k := range c.Cursors() {
-		list = append(list, f.cursorInfo(c, k))
+		if !strings.HasPrefix(strings.TrimPrefix(k.Name, cursorPrefix), q.Prefix) {
+			continue
+		}
+		if a.Total >= q.Offset && len(a.Cursors) < q.Limit {
+			a.Cursors = append(a.Cursors, f.cursorInfo(c, k))
+		}
+		a.Total++
 	}
-	return list
+	return a
 }
 
 func (f *Frontend) cursorInfo(c *partition.Channel, k partition.CursorInfo) CursorInfo {

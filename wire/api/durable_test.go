@@ -209,3 +209,33 @@ func TestWorkers(t *testing.T) {
 	}
 	require.True(t, seen[fmt.Sprint("204 ", records+1)])
 }
+
+// Aim: a channel can be shown and changed however many durables it has, and they
+// come in pages. Method: more than a page of them, then each call.
+func TestManyCursors(t *testing.T) {
+	n := start(t, router.Options{PayloadBytesMax: 100 << 10})
+	c := n.client()
+	c.ask("API.CHANNEL.CREATE.orders", ``)
+	const total = 1500
+	in, err := c.SubscribeSync(nats.NewInbox())
+	require.NoError(t, err)
+	for i := range total {
+		request := fmt.Sprintf(`{"durable":"%s-%04d"}`, strings.Repeat("d", i%3), i)
+		require.NoError(t, c.PublishRequest("$LEAT.REPLAY.orders", in.Subject, []byte(request)))
+	}
+	for range total {
+		m, err := in.NextMsg(patience)
+		require.NoError(t, err)
+		require.Equal(t, "204 1", show(m))
+	}
+	info := want[api.ChannelInfo](c, "API.CHANNEL.SHOW.orders", ``)
+	require.Len(t, info.Cursors, 1000)
+	require.Equal(t, total, info.CursorCount)
+	require.Equal(t, "s2", want[api.ChannelInfo](c, "API.CHANNEL.SET.orders", `{"compression":"s2"}`).Config.Compression)
+	want[api.ChannelInfo](c, "API.CHANNEL.CREATE.orders", `{"compression":"s2"}`)
+	page := want[api.CursorList](c, "API.CURSOR.LIST.orders", `{"prefix":"dd-","offset":498}`)
+	require.Equal(t, 500, page.Total)
+	require.Equal(t, []string{"dd-1496", "dd-1499"}, []string{page.Cursors[0].Name, page.Cursors[1].Name})
+	require.Len(t, page.Cursors, 2)
+	require.Equal(t, 400, c.refused("API.CURSOR.LIST.orders", `{"limit":0}`).Code)
+}
