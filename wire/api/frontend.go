@@ -24,14 +24,21 @@ type Options struct {
 	// RequestTimeout bounds what an administrative request may take; 10 s by
 	// default.
 	RequestTimeout time.Duration
-	Logger         *slog.Logger
-	Now            func() time.Time
+	// RequestsMax bounds the replays under way, and the administrative requests;
+	// what comes above it is refused; 16,384 by default. Each has a bound of its
+	// own: too many replays must not keep anyone from administration.
+	RequestsMax int
+	Logger      *slog.Logger
+	Now         func() time.Time
 }
 
 // EnsureDefaults fills in what was left out.
 func (o *Options) EnsureDefaults() {
 	if o.RequestTimeout <= 0 {
 		o.RequestTimeout = 10 * time.Second
+	}
+	if o.RequestsMax <= 0 {
+		o.RequestsMax = 16 << 10
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -79,7 +86,6 @@ type Frontend struct {
 	mu       sync.Mutex
 	bindings map[*partition.Channel]binding // guarded by mu
 	running  map[*plan]struct{}             // replays under way; guarded by mu
-	requests int                            // under way; guarded by mu
 	closed   bool                           // guarded by mu
 }
 

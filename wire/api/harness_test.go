@@ -28,6 +28,7 @@ const patience = 10 * time.Second
 type node struct {
 	t      testing.TB
 	opts   router.Options
+	most   int // api.Options.RequestsMax
 	files  *vfs.MemFS
 	dir    string // of the index
 	addr   string
@@ -39,7 +40,12 @@ type node struct {
 
 func start(t testing.TB, opts router.Options) *node {
 	t.Helper()
-	n := &node{t: t, opts: opts, files: vfs.NewMem(), dir: t.TempDir(), addr: "127.0.0.1:0"}
+	return startBounded(t, opts, 0)
+}
+
+func startBounded(t testing.TB, opts router.Options, requestsMax int) *node {
+	t.Helper()
+	n := &node{t: t, opts: opts, most: requestsMax, files: vfs.NewMem(), dir: t.TempDir(), addr: "127.0.0.1:0"}
 	n.open()
 	t.Cleanup(n.close)
 	return n
@@ -65,7 +71,7 @@ func (n *node) open() {
 		parts = append(parts, s.part)
 	}
 	n.front, err = api.Open(api.Options{
-		Bus: n.router, Store: partition.NewSet(parts), Node: api.NodeInfo{NodeID: "N1", Partitions: shardCount},
+		Bus: n.router, Store: partition.NewSet(parts), Node: api.NodeInfo{NodeID: "N1", Partitions: shardCount}, RequestsMax: n.most,
 	})
 	require.NoError(n.t, err)
 	n.router.Serve()

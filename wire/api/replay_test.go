@@ -69,6 +69,25 @@ func TestReplayFromAnywhere(t *testing.T) {
 	}
 }
 
+// Aim: replays are bounded, and too many of them keep nobody from publishing and
+// administration. Method: more than there may be at once, from one client.
+func TestTooManyReplays(t *testing.T) {
+	n := startBounded(t, router.Options{}, 20)
+	c := n.client()
+	c.publish("orders", 1)
+	in, err := c.SubscribeSync(nats.NewInbox())
+	require.NoError(t, err)
+	for range 21 {
+		require.NoError(t, c.PublishRequest("$LEAT.REPLAY.orders", in.Subject, []byte(`{"from":"new","follow":true}`)))
+	}
+	m, err := in.NextMsg(patience)
+	require.NoError(t, err)
+	require.Contains(t, string(m.Data), `"code":503`)
+	want[api.NodeInfo](c, "API.INFO", ``)
+	c.publish("plain", 1)
+	require.NoError(t, in.Unsubscribe())
+}
+
 // Aim: no replay feeds a channel, its own least of all: that would never end.
 // Method: deliver to bound subjects, by both ways to say so; bind a channel to
 // where replays deliver already.

@@ -24,16 +24,13 @@ type request struct {
 // requestHandler gives every request a goroutine of its own: requests may wait
 // for the log, and the connection's reading must not.
 type requestHandler struct {
-	f     *Frontend
-	serve func(ctx context.Context, r *request) (answer any, err error)
+	f       *Frontend
+	serve   func(ctx context.Context, r *request) (answer any, err error)
+	running int // requests under way; guarded by Frontend.mu
 }
 
 // requestBodyMax bounds the JSON that is parsed.
 const requestBodyMax = 256 << 10
-
-// requestsMax bounds the requests under way, replays among them; what comes
-// above it is refused.
-const requestsMax = 16 << 10
 
 // Attach implements wire.Handler.
 func (h *requestHandler) Attach(src wire.Source) wire.Sink {
@@ -50,14 +47,14 @@ type requestSink struct {
 
 // Msg implements wire.Sink.
 func (s *requestSink) Msg(m *wire.Msg) {
-	f := s.h.f
+	f, h := s.h.f, s.h
 	r := &request{source: s.source, subject: string(m.Subject), reply: string(m.Reply), body: bytes.Clone(m.Data)}
 	switch {
 	case len(r.body) > requestBodyMax:
 		f.answer(r, nil, fmt.Errorf("%w: request of %d bytes, at most %d", errBadRequest, len(r.body), requestBodyMax))
 		return
-	case !f.begin():
-		f.answer(r, nil, fmt.Errorf("%w: %d requests under way, try again later", errBusy, requestsMax))
+	case !f.begin(h):
+		f.answer(r, nil, fmt.Errorf("%w: %d requests under way, try again later", errBusy, f.opts.RequestsMax))
 		return
 	}
 	s.read = append(s.read, r)
@@ -77,7 +74,7 @@ func (s *requestSink) Detach() { s.Flush() }
 
 // run serves a request that was counted in.
 func (h *requestHandler) run(r *request) {
-	defer h.f.end()
+	defer h.f.end(h)
 	ctx, cancel := context.WithTimeout(h.f.ctx, h.f.opts.RequestTimeout)
 	defer cancel()
 	answer, err := h.serve(ctx, r)
@@ -85,20 +82,20 @@ func (h *requestHandler) run(r *request) {
 }
 
 // begin counts a request in, unless there are too many or Close has begun.
-func (f *Frontend) begin() bool {
+func (f *Frontend) begin(h *requestHandler) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed || f.requests >= requestsMax {
+	if f.closed || h.running >= f.opts.RequestsMax {
 		return false
 	}
-	f.requests++
+	h.running++
 	f.work.Add(1)
 	return true
 }
 
-func (f *Frontend) end() {
+func (f *Frontend) end(h *requestHandler) {
 	f.mu.Lock()
-	f.requests--
+	h.running--
 	f.mu.Unlock()
 	f.work.Done()
 }
