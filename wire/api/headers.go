@@ -30,12 +30,12 @@ const (
 	headerPrefix = "Leat-"
 )
 
-// headersRefused are JetStream's headers, or beginnings of them, that ask for
-// something to be checked or done. Who sends one relies on that, so a message
+// headersRefused are headers of nats-server, or beginnings of them, that ask for
+// something to be checked or done, or for the message not to be stored. Who sends one relies on that, so a message
 // that has one is refused rather than stored without it. Nats-Msg-Id is none:
 // it is stored, and a reader can tell duplicates by it.
 var headersRefused = []string{
-	"Nats-Expected-", "Nats-Rollup", "Nats-TTL", "Nats-Incr", "Nats-Schedule", "Nats-Batch-", "Nats-Required-",
+	"Nats-Expected-", "Nats-Rollup", "Nats-TTL", "Nats-Incr", "Nats-Schedule", "Nats-Batch-", "Nats-Required-", "Nats-Trace-Only",
 }
 
 // encodeHeaders turns a NATS header block into the stored form, appended to dst.
@@ -99,7 +99,7 @@ func checkHeader(name []byte) error {
 	}
 	for _, refused := range headersRefused {
 		if len(name) >= len(refused) && strings.EqualFold(string(name[:len(refused)]), refused) {
-			return fmt.Errorf("%w: header %s is JetStream's and not supported here: publish without it", errBadRequest, name)
+			return fmt.Errorf("%w: header %s asks for what is not supported here: publish without it", errBadRequest, name)
 		}
 	}
 	return nil

@@ -107,6 +107,11 @@ func TestJetStreamPublish(t *testing.T) {
 		require.Equal(t, 400, failed.Code)
 		require.Contains(t, failed.Description, "header Nats-Expected-")
 	}
+	probe := nats.NewMsg("orders.a")
+	probe.Header.Set("Nats-Trace-Only", "true") // what "nats trace" sends, to find out where a message would go
+	answer, err := c.RequestMsg(probe, patience)
+	require.NoError(t, err)
+	require.Contains(t, string(answer.Data), "header Nats-Trace-Only")
 	m := c.replay("orders", ``).next()
 	require.Equal(t, "m1", m.Header.Get("Nats-Msg-Id"))
 	_, err = js.Publish(ctx, "elsewhere", nil, jetstream.WithRetryAttempts(0))
