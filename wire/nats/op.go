@@ -72,7 +72,7 @@ func (c *conn) control(o *op) *protocolError {
 	case opConnect:
 		return c.connect(o.arg)
 	case opInfo:
-		if !json.Valid(o.arg) {
+		if json.Unmarshal(o.arg, new(info)) != nil {
 			return errInfoJSON
 		}
 	case opErr:
