@@ -1,9 +1,11 @@
 package nats_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,6 +129,77 @@ func TestConnectionsDieInTraffic(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { st := s.Stats(); return st.Connections == 2 && st.Subscriptions == 1 }, waitMax, time.Millisecond)
 	require.Zero(t, s.Stats().SlowConsumers)
+}
+
+func TestQueueGroupsUnderChurn(t *testing.T) {
+	// Aim: while members of a queue group come and go, under wildcards and
+	// without, each message reaches exactly one of them, and every plain
+	// subscriber. Method: members that subscribe, drain and begin again beside a
+	// steady one; count each message. Most useful with -race.
+	s := serve(t, nats.Options{})
+	const publishers, each = 3, 4000
+	var grouped, plain [publishers * each]atomic.Uint32
+	count := func(to *[publishers * each]atomic.Uint32) natsgo.MsgHandler {
+		return func(m *natsgo.Msg) { to[binary.BigEndian.Uint32(m.Data)].Add(1) }
+	}
+	steady := dial(t, s)
+	all, err := steady.Subscribe("q.*", count(&plain))
+	require.NoError(t, err)
+	one, err := steady.QueueSubscribe("q.x", "g", count(&grouped))
+	require.NoError(t, err)
+	for _, sub := range []*natsgo.Subscription{all, one} {
+		require.NoError(t, sub.SetPendingLimits(-1, -1))
+	}
+	require.NoError(t, steady.Flush())
+	stop := make(chan struct{})
+	var members, work sync.WaitGroup
+	for i, pattern := range []string{"q.>", "q.*", "*.x", ">"} {
+		nc := dial(t, s)
+		members.Go(func() {
+			for {
+				sub, err := nc.QueueSubscribe(pattern, "g", count(&grouped))
+				if err != nil || sub.SetPendingLimits(-1, -1) != nil || nc.Flush() != nil {
+					t.Error("subscribe", i, err)
+					return
+				}
+				closed := sub.StatusChanged(natsgo.SubscriptionClosed)
+				if err := sub.Drain(); err != nil {
+					t.Error("drain", i, err)
+					return
+				}
+				<-closed
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for p := range publishers {
+		nc := dial(t, s)
+		work.Go(func() {
+			for i := range each {
+				err := nc.Publish("q.x", binary.BigEndian.AppendUint32(nil, uint32(p*each+i)))
+				if i%100 == 0 && err == nil {
+					err = nc.Flush()
+				}
+				if err != nil {
+					t.Error("publish", p, err)
+					return
+				}
+			}
+		})
+	}
+	work.Wait()
+	close(stop)
+	members.Wait()
+	require.NoError(t, steady.Drain())
+	require.Eventually(t, steady.IsClosed, waitMax, time.Millisecond)
+	for i := range grouped {
+		require.EqualValues(t, 1, grouped[i].Load(), "message %d in the group", i)
+		require.EqualValues(t, 1, plain[i].Load(), "message %d", i)
+	}
 }
 
 func TestIdleConnectionsAreCheap(t *testing.T) {
