@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"leat.dev/leat/bench/peers/bare"
 	"leat.dev/leat/bench/peers/client"
 	"leat.dev/leat/bench/peers/peer"
 	"leat.dev/leat/bench/peers/suite"
@@ -76,7 +77,7 @@ func rootCommand() *cobra.Command {
 	fl.IntVar(&o.EngineBlockBytes, "engine-block-bytes", o.EngineBlockBytes, "P6: bytes between two syncs")
 	fl.IntVar(&o.EngineBytes, "engine-bytes", o.EngineBytes, "P6: bytes written a run")
 	cmd.CompletionOptions.DisableDefaultCmd = true
-	cmd.AddCommand(installCommand(), workCommand())
+	cmd.AddCommand(installCommand(), workCommand(), bareCommand())
 	return cmd
 }
 
@@ -167,6 +168,19 @@ func workCommand() *cobra.Command {
 			return json.NewEncoder(os.Stdout).Encode(res)
 		},
 	}
+}
+
+// bareCommand is what this program starts itself as to be the participant
+// bare-server.
+func bareCommand() *cobra.Command {
+	var addr, dir string
+	cmd := &cobra.Command{
+		Use: "bare", Short: "Serve as the least that can acknowledge after a sync", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return bare.Serve(cmd.Context(), addr, dir) },
+	}
+	cmd.Flags().StringVar(&addr, "listen", "127.0.0.1:0", "address")
+	cmd.Flags().StringVar(&dir, "data", "", "folder for its file")
+	return cmd
 }
 
 // repositoryRoot is the folder above that holds the main module.

@@ -21,7 +21,7 @@ const (
 // A Job is one run of one workload. It is passed to a fresh process as JSON.
 type Job struct {
 	Kind  Kind
-	Store string // "jetstream" or "leat"; unused by Fanout
+	Store string // "jetstream", "leat" or "bare"; unused by Fanout
 	URL   string
 
 	PayloadBytes int

@@ -49,6 +49,8 @@ func storeOf(name string) (Store, error) {
 		return jetStream{}, nil
 	case "leat":
 		return leat{}, nil
+	case "bare":
+		return bareStore{}, nil
 	default:
 		return nil, fmt.Errorf("%w: store %q", ErrUnknownJob, name)
 	}

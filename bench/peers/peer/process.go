@@ -24,6 +24,9 @@ type Options struct {
 	// LeatPath is the leat binary; only for kind Leat.
 	LeatPath string
 
+	// SelfPath is this program; only for kind Bare.
+	SelfPath string
+
 	// DataRoot is the folder in which each process gets a fresh folder. All
 	// processes of a comparison must have the same, so that they share a disk.
 	DataRoot string
@@ -83,8 +86,11 @@ func spawn(o Options, dir string) (*Process, error) {
 		return nil, err
 	}
 	bin := filepath.Join(o.BinDir, o.Kind.Program())
-	if o.Kind == Leat {
+	switch o.Kind {
+	case Leat:
 		bin = o.LeatPath
+	case Bare:
+		bin = o.SelfPath
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {

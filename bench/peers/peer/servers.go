@@ -23,13 +23,15 @@ const (
 	JetStreamAlways Kind = "jetstream-always" // the same with sync_interval: always
 	Streaming       Kind = "nats-streaming"   // nats-streaming-server, file store, defaults
 	Core            Kind = "nats-server"      // nats-server without JetStream
+	Bare            Kind = "bare-server"      // package bare of this program: a sync for each publish, and nothing else
 )
 
 // ClusterID is the STAN cluster id of every server here that has one; it is
 // the default of stan-bench, stan-pub and stan-sub.
 const ClusterID = "test-cluster"
 
-// Program is the name of the binary that a kind runs.
+// Program is the name of the binary that a kind runs, of those that are
+// installed.
 func (k Kind) Program() string {
 	switch k {
 	case Leat:
@@ -56,6 +58,8 @@ func (k Kind) command(dir string, port, httpPort int) ([]string, error) {
 		return []string{
 			"-store", "FILE", "-dir", data, "-a", "127.0.0.1", "-p", strconv.Itoa(port), "-cid", ClusterID,
 		}, nil
+	case Bare:
+		return []string{"bare", "--listen", addr, "--data", data}, nil
 	case Core:
 		return []string{"-a", "127.0.0.1", "-p", strconv.Itoa(port)}, nil
 	case JetStreamLazy, JetStreamAlways:

@@ -49,7 +49,7 @@ func CaseIDs() []string {
 
 // works are all cases, Leat first in each. The targets are the project's.
 func works(o *Options) []work {
-	leat, lazy, always := string(peer.Leat), string(peer.JetStreamLazy), string(peer.JetStreamAlways)
+	leat, lazy, always, bare := string(peer.Leat), string(peer.JetStreamLazy), string(peer.JetStreamAlways), string(peer.Bare)
 	atLeast := func(metric, against string, ratio float64) report.Target {
 		return report.Target{Subject: leat, Metric: metric, Against: against, Ratio: ratio}
 	}
@@ -79,11 +79,15 @@ func works(o *Options) []work {
 	}
 	return append(all, engineWork(), work{
 		"P10", "one publish at a time, nats.go Request",
-		append(stores(latency, peer.Leat, peer.JetStreamLazy, peer.JetStreamAlways), participant{syncProbe, false, runProbe}),
+		append(stores(latency, peer.Leat, peer.JetStreamLazy, peer.JetStreamAlways, peer.Bare), participant{syncProbe, false, runProbe}),
 		[]report.Target{
 			{Subject: leat, Metric: "acked p50", Against: syncProbe, AgainstMetric: "sync p50", Ratio: 1.5, AtMost: true},
 			{Subject: leat, Metric: "acked p99", Against: syncProbe, AgainstMetric: "sync p99", Ratio: 3, AtMost: true},
 			{Subject: leat, Metric: "acked p99", Against: syncProbe, AgainstMetric: "sync p50", Ratio: 3, AtMost: true},
+			// The same figures beside a server that does nothing else.
+			{Subject: leat, Metric: "acked p50", Against: bare, AgainstMetric: "acked p50", Ratio: 1.5, AtMost: true},
+			{Subject: leat, Metric: "acked p99", Against: bare, AgainstMetric: "acked p99", Ratio: 3, AtMost: true},
+			{Subject: bare, Metric: "acked p50", Against: syncProbe, AgainstMetric: "sync p50", Ratio: 1.5, AtMost: true},
 		},
 	})
 }
@@ -95,9 +99,12 @@ func stores(j client.Job, kinds ...peer.Kind) []participant {
 		ps = append(ps, participant{string(k), k == peer.Leat, func(ctx context.Context, r *runner) ([]figure, error) {
 			j := j
 			j.Store = "jetstream"
-			if k == peer.Leat {
+			switch {
+			case k == peer.Leat:
 				j.Store = "leat"
-			} else if j.Kind == client.Pipeline {
+			case k == peer.Bare:
+				j.Store = "bare"
+			case j.Kind == client.Pipeline:
 				// Deeper, it gets no faster, and slower when the processors are
 				// busy: the peer runs at its best.
 				j.InFlightMax = r.o.PipelineInFlightPeer

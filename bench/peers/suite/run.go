@@ -117,7 +117,7 @@ func (r *runner) once(ctx context.Context, round int, w work, p participant, c *
 // cost. f returns its figures and how many messages the server handled.
 func (r *runner) withServer(ctx context.Context, k peer.Kind, stan bool, f func(url string) ([]figure, uint64, error)) (_ []figure, err error) {
 	p, err := peer.Start(ctx, peer.Options{
-		Kind: k, BinDir: r.o.BinDir, LeatPath: r.o.LeatPath, DataRoot: r.o.DataRoot, STAN: stan,
+		Kind: k, BinDir: r.o.BinDir, LeatPath: r.o.LeatPath, SelfPath: r.o.Self, DataRoot: r.o.DataRoot, STAN: stan,
 	})
 	if err != nil {
 		return nil, err
