@@ -74,6 +74,9 @@ func mallocs(do func()) float64 {
 // headers. Method: count allocations over 50,000 of each, in the process; what
 // is paid per batch stays below one in ten records.
 func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("pools forget under the race detector")
+	}
 	const records = 50000
 	n := start(t, router.Options{})
 	p := newPublisher(t, n)

@@ -30,6 +30,28 @@ func (s *server) fill(sc streaming.Conn, channels ...string) {
 			require.EqualError(s.t, err, noSpace)
 		}
 	}
+	s.fillBytes(channels)
+}
+
+// fillBytes takes the room that no record fits into. The smallest operation is
+// the progress of a cursor that there is not. A partition that refused something
+// refuses everything, until it has been elected again and could log that: so it
+// is full when nothing was taken for longer than an election takes.
+func (s *server) fillBytes(channels []string) {
+	s.t.Helper()
+	for taken := time.Now(); time.Since(taken) < 2500*time.Millisecond; time.Sleep(10 * time.Millisecond) {
+		for _, channel := range channels {
+			c, ok := s.node.Store().Channel(channel)
+			require.True(s.t, ok)
+			done := make(chan error, 1)
+			c.AdvanceCursor("", nil, func(err error) { done <- err })
+			if err := <-done; err == nil {
+				taken = time.Now()
+			} else {
+				require.ErrorIs(s.t, err, partition.ErrNoSpace)
+			}
+		}
+	}
 }
 
 // inEach returns a channel of each partition.
