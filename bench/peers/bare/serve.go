@@ -61,7 +61,7 @@ func Serve(ctx context.Context, addr, dir string) (err error) {
 	for {
 		nc, err := l.Accept()
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // asked to end
+			return nil // asked to end
 		}
 		if err != nil {
 			return err
@@ -70,7 +70,7 @@ func Serve(ctx context.Context, addr, dir string) (err error) {
 			stop := context.AfterFunc(ctx, func() { _ = nc.Close() }) // ends its reads
 			defer stop()
 			defer nc.Close()
-			if err := s.serve(nc); err != nil && !errors.Is(err, io.EOF) && ctx.Err() == nil {
+			if err := s.serve(nc); !errors.Is(err, io.EOF) && ctx.Err() == nil {
 				fmt.Fprintln(os.Stderr, "bare:", err)
 			}
 		})
@@ -118,6 +118,7 @@ type conn struct {
 	msg   []byte            // scratch
 }
 
+// serve serves a connection until its end, and returns why it ended.
 func (s *server) serve(nc net.Conn) error {
 	c := &conn{server: s, in: bufio.NewReaderSize(nc, 64<<10), out: nc, sids: map[string]string{}}
 	_, err := fmt.Fprintf(nc, "INFO {\"server_id\":\"bare\",\"version\":\"2.15.2\",\"proto\":1,\"headers\":true,\"max_payload\":%d}\r\n", payloadBytesMax)
