@@ -19,7 +19,9 @@ import (
 // writes, also when the disk is the bound.
 //
 // So zeros are written a few chunks ahead, by another goroutine, while appends
-// are small, that is, while it is syncs and not bytes that take the time.
+// are small, that is, while it is syncs and not bytes that take the time, and
+// while the disk has time to spare: when filling takes nearly all of the time,
+// the disk is the bound, and filling takes it from the appends.
 //
 // Invariants:
 //
@@ -49,6 +51,10 @@ type filler struct {
 	appended, appends         int64
 	seen, seenAppends, seenAt int64 // at the last measurement
 	chunk                     int64 // of the last measurement
+
+	busy      time.Duration // writing zeros, since busySince
+	busySince int64
+	restUntil int64 // nothing is filled before
 }
 
 const (
@@ -58,7 +64,9 @@ const (
 	fillChunkMax   = 1 << 20
 	fillChunks     = 4 // ahead of the appends
 	// fillAppendMax is the mean size of an append from which on nothing is
-	// filled: such a one takes longer for its bytes than for its sync.
+	// filled: such a one takes longer for its bytes than for its sync. With
+	// 384 KiB, blocks of 256 KiB were stored 0.97 to 1.15 times as fast, with
+	// 640 KiB nats.go's publishes 0.84 to 0.92 times.
 	fillAppendMax = 192 << 10
 	// fillWindow is how long appends are watched before the pace is changed.
 	fillWindow = 10 * time.Millisecond
@@ -66,6 +74,11 @@ const (
 	// longer, the fewer appends meet one.
 	fillSpacing = 20 * time.Millisecond
 	fillNever   = math.MinInt64
+	// When writing zeros took more than fillBusyMax of fillBusyWindow, nothing is
+	// filled for fillRest.
+	fillBusyMax    = 90 // percent
+	fillBusyWindow = 100 * time.Millisecond
+	fillRest       = time.Second
 )
 
 var fillZeros [fillPieceBytes]byte // read only
@@ -159,7 +172,7 @@ func (f *filler) claim(now int64) (file vfs.File, from, n int64, rest bool) {
 		f.seen, f.seenAppends, f.seenAt = f.appended, f.appends, now
 	}
 	f.low = fillNever
-	if f.chunk == 0 {
+	if f.chunk == 0 || f.resting(now) {
 		return nil, 0, 0, true
 	}
 	ahead := min(fillChunks*f.chunk, f.aheadMax)
@@ -179,9 +192,22 @@ func (f *filler) claim(now int64) (file vfs.File, from, n int64, rest bool) {
 	return f.file, f.from, n, false
 }
 
-// done ends the chunk under way.
-func (f *filler) done() {
+// resting tells whether the disk is left to the appends. The caller holds mu.
+func (f *filler) resting(now int64) bool {
+	elapsed := time.Duration(now - f.busySince)
+	if elapsed >= fillBusyWindow || elapsed < 0 {
+		if elapsed > 0 && f.busy > elapsed/100*fillBusyMax {
+			f.restUntil = now + int64(fillRest)
+		}
+		f.busy, f.busySince = 0, now
+	}
+	return now < f.restUntil && f.restUntil-now <= int64(fillRest)
+}
+
+// done ends the chunk under way, which took that long.
+func (f *filler) done(took time.Duration) {
 	f.mu.Lock()
+	f.busy += took
 	f.next = f.to
 	f.from, f.to = 0, 0
 	f.over.Broadcast()
@@ -210,12 +236,13 @@ func (l *Log) fillLoop() {
 			if n == 0 {
 				break
 			}
+			start := l.o.Now()
 			err := fillRange(file, from, n)
 			if err != nil && !isNoSpace(err) {
 				// Before the appends that wait for the chunk go on.
 				_ = l.poison(fmt.Errorf("fill ahead from %d on: %w", from, err))
 			}
-			f.done()
+			f.done(time.Duration(l.o.Now() - start))
 			if err != nil {
 				f.leave() // without room for them, zeros can be done without
 				break

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -133,4 +134,38 @@ func TestFillFails(t *testing.T) {
 			require.NoError(t, l.Close())
 		})
 	}
+}
+
+// Aim: a disk that is busy writing zeros most of the time is left to the appends
+// for a second, and then tried again. Method: a clock that only the test moves,
+// and a disk on which each chunk takes as long as the appends need to use it up.
+func TestFillLeavesABusyDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fault := vfs.NewFault(vfs.NewMem())
+		o := options(fault)
+		o.SegmentBytes, o.FillBytesMax = 64<<20, 4<<20
+		o.Now = func() int64 { return time.Now().UnixNano() }
+		l := open(t, o)
+		h := newHistory(72)
+		rule := fault.Inject(vfs.Rule{Op: vfs.OpFlushRange, Delay: 5 * time.Millisecond})
+		appendFor := func(d, every time.Duration) (chunks int) {
+			before := rule.Hits()
+			for start := time.Now(); time.Since(start) < d; {
+				time.Sleep(every)
+				require.NoError(t, l.Append(h.make(1, 20_000)))
+			}
+			synctest.Wait()
+			return rule.Hits() - before
+		}
+		// Some 10 kB every 2 ms: a chunk of 128 KiB lasts for some 26 ms.
+		require.Greater(t, appendFor(500*time.Millisecond, 2*time.Millisecond), 10)
+		rule.Remove()
+		rule = fault.Inject(vfs.Rule{Op: vfs.OpFlushRange, Delay: 40 * time.Millisecond})
+		busy := appendFor(300*time.Millisecond, 2*time.Millisecond)
+		require.Positive(t, busy)
+		require.Zero(t, appendFor(500*time.Millisecond, 2*time.Millisecond), "the disk is left alone")
+		require.Positive(t, appendFor(time.Second, 2*time.Millisecond), "and tried again")
+		h.check(t, l)
+		closeLog(t, l)
+	})
 }
