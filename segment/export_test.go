@@ -55,7 +55,7 @@ func putChecksum(dst, over []byte) {
 	binary.LittleEndian.PutUint32(dst, record.Checksum(over))
 }
 
-// FillChunk shows the pace of filling ahead.
-var FillChunk = fillChunk
+// FillPace shows the pace of filling ahead.
+var FillPace = fillPace
 
 type channelID = record.ChannelID

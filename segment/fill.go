@@ -31,16 +31,18 @@ import (
 //     lost in a power cut.
 //   - Nothing relies on it. Zeros are not synced, and not remembered: after a
 //     restart it begins at the end of the log.
-//   - A failed flush is final, like a failed sync: it may be the only one that
-//     is told of an append's lost page.
+//   - It has an open file of its own. A page that could not be written is told
+//     once to each open file, so a flush through the appender's could be told of
+//     an append's page, and the append's sync would then return nil.
+//   - A failed flush is final, like a failed sync.
 type filler struct {
 	wake     chan struct{}
 	aheadMax int64 // 0: it is off
 
 	mu    sync.Mutex // taken after writeMu; nothing is taken under it
 	over  sync.Cond  // on mu: the chunk under way is over
-	file  vfs.File   // of the active segment; nil when there is none. Guarded by mu, as is what follows
-	limit int64      // size of file
+	path  string     // of the active segment; "" when there is none. Guarded by mu, as is what follows
+	limit int64      // size of that file
 	reach int64      // appends are announced up to here
 	next  int64      // where the next chunk begins, unless appends got there first
 	from  int64      // the chunk under way
@@ -83,9 +85,9 @@ const (
 
 var fillZeros [fillPieceBytes]byte // read only
 
-// fillChunk is how much to fill at a time, given what was appended since the
+// fillPace is how much to fill at a time, given what was appended since the
 // last measurement; 0 is nothing.
-func fillChunk(appended, appends int64, elapsed time.Duration) int64 {
+func fillPace(appended, appends int64, elapsed time.Duration) int64 {
 	if appends > 0 && appended/appends > fillAppendMax {
 		return 0
 	}
@@ -107,7 +109,7 @@ func (f *filler) init(aheadMax int64) {
 func (f *filler) enter(s *segment, pos uint32) {
 	f.leave()
 	f.mu.Lock()
-	f.file, f.limit = s.file, int64(s.fileBytes)
+	f.path, f.limit = s.path, int64(s.fileBytes)
 	f.reach, f.next = int64(pos), 0
 	f.mu.Unlock()
 	f.signal()
@@ -118,16 +120,17 @@ func (f *filler) enter(s *segment, pos uint32) {
 // or is the filler itself.
 func (f *filler) leave() {
 	f.mu.Lock()
-	f.file = nil
+	f.path = ""
 	f.awaitLocked(0)
 	f.mu.Unlock()
+	f.signal() // the file is let go
 }
 
 // announce is called before the active segment is written up to end. It waits
 // for a chunk that is in the way. The caller holds writeMu.
 func (f *filler) announce(end uint32) (waited bool) {
 	f.mu.Lock()
-	if f.file == nil {
+	if f.path == "" {
 		f.mu.Unlock()
 		return false
 	}
@@ -159,21 +162,30 @@ func (f *filler) signal() {
 	}
 }
 
-// claim takes the next chunk. n is 0 when enough is filled; then low is set, so
-// that an append tells when it is not any more. rest asks to look again later.
-func (f *filler) claim(now int64) (file vfs.File, from, n int64, rest bool) {
+// claimed is what the goroutine is to do.
+type claimed struct {
+	path    string // of the active segment; "" when there is none
+	from, n int64  // the chunk that it has to write; n is 0 when enough is filled
+	rest    bool   // look again later
+}
+
+// claim takes the next chunk. When there is none, low is set so that an append
+// tells when there is.
+func (f *filler) claim(now int64) claimed {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.file == nil {
-		return nil, 0, 0, false
+	c := claimed{path: f.path}
+	if f.path == "" {
+		return c
 	}
 	if elapsed := time.Duration(now - f.seenAt); f.chunk == 0 || elapsed >= fillWindow || elapsed < 0 {
-		f.chunk = fillChunk(f.appended-f.seen, f.appends-f.seenAppends, elapsed)
+		f.chunk = fillPace(f.appended-f.seen, f.appends-f.seenAppends, elapsed)
 		f.seen, f.seenAppends, f.seenAt = f.appended, f.appends, now
 	}
 	f.low = fillNever
 	if f.chunk == 0 || f.resting(now) {
-		return nil, 0, 0, true
+		c.rest = true
+		return c
 	}
 	ahead := min(fillChunks*f.chunk, f.aheadMax)
 	if f.next <= f.reach {
@@ -181,15 +193,17 @@ func (f *filler) claim(now int64) (file vfs.File, from, n int64, rest bool) {
 		// chunk is written before they are there.
 		f.next = (f.reach + f.chunk/4 + fillPageBytes - 1) / fillPageBytes * fillPageBytes
 	}
-	if n = min(f.chunk, f.limit-f.next); n <= 0 {
-		return nil, 0, 0, false
+	n := min(f.chunk, f.limit-f.next)
+	if n <= 0 {
+		return c
 	}
 	f.low = ahead - f.chunk
 	if f.next-f.reach >= ahead {
-		return nil, 0, 0, false
+		return c
 	}
 	f.from, f.to = f.next, f.next+n
-	return f.file, f.from, n, false
+	c.from, c.n = f.from, n
+	return c
 }
 
 // resting tells whether the disk is left to the appends. The caller holds mu.
@@ -221,6 +235,8 @@ func (l *Log) fillLoop() {
 	pause := time.NewTimer(fillSpacing)
 	pause.Stop()
 	defer pause.Stop()
+	var own fillFile
+	defer func() { l.unfilled(own.change(l.o.FS, "")) }()
 	for {
 		select {
 		case <-l.quit:
@@ -229,27 +245,79 @@ func (l *Log) fillLoop() {
 		case <-pause.C:
 		}
 		for l.Poisoned() == nil {
-			file, from, n, rest := f.claim(l.o.Now())
-			if rest {
+			c := f.claim(l.o.Now())
+			if c.rest {
 				pause.Reset(fillSpacing)
 			}
-			if n == 0 {
+			if c.n == 0 {
+				if c.path != own.path {
+					l.unfilled(own.change(l.o.FS, ""))
+				}
 				break
 			}
-			start := l.o.Now()
-			err := fillRange(file, from, n)
-			if err != nil && !isNoSpace(err) {
-				// Before the appends that wait for the chunk go on.
-				_ = l.poison(fmt.Errorf("fill ahead from %d on: %w", from, err))
-			}
-			f.done(time.Duration(l.o.Now() - start))
-			if err != nil {
-				f.leave() // without room for them, zeros can be done without
+			if !l.fillChunk(&own, c) {
 				break
 			}
-			l.metrics.filledBytes.Add(float64(n))
 		}
 	}
+}
+
+// fillChunk writes the chunk that was claimed. It returns false when the segment
+// is not filled any further.
+func (l *Log) fillChunk(own *fillFile, c claimed) bool {
+	f := &l.fill
+	if err := own.change(l.o.FS, c.path); err != nil {
+		f.done(0)
+		f.leave()
+		l.unfilled(err)
+		return false
+	}
+	start := l.o.Now()
+	err := fillRange(own.file, c.from, c.n)
+	if err != nil && !isNoSpace(err) {
+		// Before the appends that wait for the chunk go on.
+		_ = l.poison(fmt.Errorf("fill ahead from %d on: %w", c.from, err))
+	}
+	f.done(time.Duration(l.o.Now() - start))
+	if err != nil {
+		f.leave() // without room for them, zeros can be done without
+		return false
+	}
+	l.metrics.filledBytes.Add(float64(c.n))
+	return true
+}
+
+// unfilled reports that a segment can't be filled. Its appends take longer.
+func (l *Log) unfilled(err error) {
+	if err != nil {
+		l.o.Logger.Warn("fill a segment ahead of its appends", "partition", l.o.Partition, "err", err)
+	}
+}
+
+// fillFile is the filler's open file.
+type fillFile struct {
+	path string // "" when there is none
+	file vfs.File
+}
+
+// change opens another file instead; none if path is "".
+func (o *fillFile) change(fsys vfs.FS, path string) (err error) {
+	if path == o.path {
+		return nil
+	}
+	if o.file != nil {
+		err = o.file.Close()
+	}
+	o.path, o.file = "", nil
+	if path == "" || err != nil {
+		return err
+	}
+	if o.file, err = fsys.OpenReadWrite(path); err != nil {
+		o.file = nil
+		return err
+	}
+	o.path = path
+	return nil
 }
 
 // fillRange writes zeros and brings them to the disk, so that no append's sync

@@ -2,6 +2,7 @@ package segment_test
 
 import (
 	"math/rand/v2"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -16,7 +17,7 @@ import (
 
 // Aim: zeros are written in chunks that take a small part of the appends' time,
 // and not at all when appends are large. Method: the pure function, by table.
-func TestFillChunk(t *testing.T) {
+func TestFillPace(t *testing.T) {
 	for _, c := range []struct {
 		name              string
 		appended, appends int64
@@ -34,7 +35,7 @@ func TestFillChunk(t *testing.T) {
 		{"large appends", 4 << 20, 16, 10 * time.Millisecond, 0},
 		{"rare large appends", 256 << 10, 1, time.Second, 0},
 	} {
-		require.Equal(t, c.want, segment.FillChunk(c.appended, c.appends, c.elapsed), c.name)
+		require.Equal(t, c.want, segment.FillPace(c.appended, c.appends, c.elapsed), c.name)
 	}
 }
 
@@ -94,19 +95,21 @@ func TestFillMeetsAppends(t *testing.T) {
 	closeLog(t, l)
 }
 
-// Aim: an error of the zeros' way to the disk is final, for it may be that of an
-// append; a full disk is not, where reserving did not reserve. Method: fail each,
-// and append.
+// Aim: an error of the zeros' way to the disk is final; a full disk, or a process
+// with too many files, is not, where
+// reserving did not reserve. Method: fail each, and append.
 func TestFillFails(t *testing.T) {
 	for _, c := range []struct {
 		op    vfs.Op
+		after int // calls that are not the filler's
 		err   error
 		final bool
 	}{
-		{vfs.OpFlushRange, syscall.EIO, true},
-		{vfs.OpWriteAt, syscall.EIO, true},
-		{vfs.OpWriteAt, syscall.ENOSPC, false},
-		{vfs.OpFlushRange, syscall.EDQUOT, false},
+		{vfs.OpFlushRange, 0, syscall.EIO, true},
+		{vfs.OpWriteAt, 0, syscall.EIO, true},
+		{vfs.OpWriteAt, 0, syscall.ENOSPC, false},
+		{vfs.OpFlushRange, 0, syscall.EDQUOT, false},
+		{vfs.OpOpenReadWrite, 1, syscall.EMFILE, false},
 	} {
 		t.Run(c.op.String()+" "+c.err.Error(), func(t *testing.T) {
 			fault := vfs.NewFault(vfs.NewMem())
@@ -117,7 +120,7 @@ func TestFillFails(t *testing.T) {
 			require.NoError(t, l.Append(h.make(2, 500)))
 			closeLog(t, l)
 			o.FillBytesMax = 1 << 20
-			rule := fault.Inject(vfs.Rule{Op: c.op, Path: "*.seg", Err: c.err})
+			rule := fault.Inject(vfs.Rule{Op: c.op, Path: "*.seg", After: c.after, Err: c.err})
 			l = open(t, o)
 			require.Eventually(t, func() bool { return rule.Hits() > 0 }, 10*time.Second, time.Millisecond)
 			if c.final {
@@ -168,4 +171,79 @@ func TestFillLeavesABusyDisk(t *testing.T) {
 		h.check(t, l)
 		closeLog(t, l)
 	})
+}
+
+// handles is a file system that notes what is done by which open file.
+type handles struct {
+	vfs.FS
+	mu   sync.Mutex
+	open []*handle
+}
+
+type handle struct {
+	vfs.File
+	fs              *handles
+	synced, flushed bool // guarded by fs.mu
+}
+
+func (f *handles) note(file vfs.File, err error) (vfs.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := &handle{File: file, fs: f}
+	f.open = append(f.open, h)
+	return h, err
+}
+
+func (f *handles) Create(name string) (vfs.File, error) { return f.note(f.FS.Create(name)) }
+func (f *handles) OpenReadWrite(name string) (vfs.File, error) {
+	return f.note(f.FS.OpenReadWrite(name))
+}
+
+func (h *handle) SyncData() error {
+	h.fs.mu.Lock()
+	h.synced = true
+	h.fs.mu.Unlock()
+	return h.File.SyncData()
+}
+
+func (h *handle) FlushRange(off, n int64) error {
+	h.fs.mu.Lock()
+	h.flushed = true
+	h.fs.mu.Unlock()
+	return h.File.FlushRange(off, n)
+}
+
+// Aim: no open file is both flushed by the filler and synced by appends: a kernel
+// tells each open file once of a page that it could not write, and an append's
+// sync would return nil when a flush had been told. The filler lets go of files
+// that are not appended to any more. Method: note who does what; roll, truncate.
+func TestFillHasItsOwnFile(t *testing.T) {
+	fs := &handles{FS: vfs.NewMem()}
+	registry := prometheus.NewRegistry()
+	o := options(fs)
+	o.SegmentBytes, o.FillBytesMax, o.Registerer = 1<<20, 1<<20, registry
+	l := open(t, o)
+	h := newHistory(73)
+	filled := func() float64 { return metric(t, registry, "leat_segment_filled_bytes_total") }
+	for range 3 {
+		before := filled() // of the segments before, which are filled no more
+		require.NoError(t, l.Append(h.make(3, 5000)))
+		require.NoError(t, l.Roll())
+		require.Eventually(t, func() bool { return filled() > before }, 10*time.Second, time.Millisecond)
+	}
+	require.NoError(t, l.Append(h.make(2, 5000)))
+	require.NoError(t, l.TruncateSuffix(h.last()))
+	h.cut(h.last())
+	require.NoError(t, l.Append(h.make(2, 5000)))
+	h.check(t, l)
+	closeLog(t, l)
+	flushed := 0
+	for _, f := range fs.open {
+		require.False(t, f.flushed && f.synced, f.Name())
+		if f.flushed {
+			flushed++
+			require.Error(t, f.Close(), "it was closed")
+		}
+	}
+	require.Positive(t, flushed)
 }
