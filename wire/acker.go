@@ -6,7 +6,8 @@ import (
 )
 
 // An Acker tells publishers what became of the records that they gave to one
-// partition, in a goroutine of its own, which Close ends.
+// partition, in a goroutine of its own, which CloseAckers ends. Its methods may
+// be called by anyone at any time before that.
 //
 // Why not where the partition says that records are stored: a reply subject may
 // be one that a channel is bound to, so that an acknowledgement is itself
@@ -40,8 +41,8 @@ type Outcome interface {
 const (
 	// ackBytesMax bounds what is held. Sources wait above it.
 	ackBytesMax = 64 << 20
-	// ackCloseWait is how long Close waits for what was published to be stored
-	// and acknowledged.
+	// ackCloseWait is how long CloseAckers waits for what was published to be
+	// stored and acknowledged.
 	ackCloseWait = 2 * time.Second
 )
 
@@ -53,8 +54,8 @@ func NewAcker(bus Bus) *Acker {
 	return k
 }
 
-// Begin says that a run of records is being put together. Close waits for it
-// until Take or Drop.
+// Begin says that a run of records is being put together. CloseAckers waits for
+// it until Take or Drop.
 func (k *Acker) Begin() {
 	k.mu.Lock()
 	k.owed++

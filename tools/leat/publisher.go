@@ -376,8 +376,9 @@ func answerError(m *nats.Msg) error {
 }
 
 // unavailable tells whether the same record may be taken a little later: there is
-// no room on the disk, or the node is not ready. One that stops or starts has, for a moment, nobody that takes publishes; whether
-// it is a Leat node is known once it has stored something.
+// no room on the disk, or the node is not ready. One that stops or starts has, for
+// a moment, nobody that takes publishes; whether it is a Leat node is known once
+// it has stored something.
 func unavailable(err error) bool {
 	var e *api.Error
 	return errors.Is(err, errNotLeat) || errors.As(err, &e) && (e.Code == 503 || e.Code == 507)

@@ -31,9 +31,10 @@ const (
 )
 
 // headersRefused are headers of nats-server, or beginnings of them, that ask for
-// something to be checked or done, or for the message not to be stored. Who sends one relies on that, so a message
-// that has one is refused rather than stored without it. Nats-Msg-Id is none:
-// it is stored, and a reader can tell duplicates by it.
+// something to be checked or done, or for the message not to be stored. Who sends
+// one relies on that, so a message that has one is refused rather than stored
+// without it. Nats-Msg-Id is none: it is stored, and a reader can tell duplicates
+// by it.
 var headersRefused = []string{
 	"Nats-Expected-", "Nats-Rollup", "Nats-TTL", "Nats-Incr", "Nats-Schedule", "Nats-Batch-", "Nats-Required-", "Nats-Trace-Only",
 }

@@ -47,16 +47,12 @@ type requestSink struct {
 
 // Msg implements wire.Sink.
 func (s *requestSink) Msg(m *wire.Msg) {
-	f, h := s.h.f, s.h
-	r := &request{source: s.source, subject: string(m.Subject), reply: string(m.Reply), body: bytes.Clone(m.Data)}
-	switch {
-	case len(r.body) > requestBodyMax:
-		f.answer(r, nil, fmt.Errorf("%w: request of %d bytes, at most %d", errBadRequest, len(r.body), requestBodyMax))
-		return
-	case !f.begin(h):
-		f.answer(r, nil, fmt.Errorf("%w: %d requests under way, try again later", errBusy, f.opts.RequestsMax))
+	r := &request{source: s.source, subject: string(m.Subject), reply: string(m.Reply)}
+	if len(m.Data) > requestBodyMax {
+		s.h.f.answer(r, nil, fmt.Errorf("%w: request of %d bytes, at most %d", errBadRequest, len(m.Data), requestBodyMax))
 		return
 	}
+	r.body = bytes.Clone(m.Data)
 	s.read = append(s.read, r)
 }
 
@@ -64,13 +60,22 @@ func (s *requestSink) Msg(m *wire.Msg) {
 func (s *requestSink) Flush() {
 	for i, r := range s.read {
 		s.read[i] = nil
-		go s.h.run(r)
+		s.h.start(r)
 	}
 	s.read = s.read[:0]
 }
 
 // Detach implements wire.Sink.
 func (s *requestSink) Detach() { s.Flush() }
+
+// start counts a request in and has it served, or refuses it.
+func (h *requestHandler) start(r *request) {
+	if !h.f.begin(h) {
+		h.f.answer(r, nil, fmt.Errorf("%w: %d requests under way, try again later", errBusy, h.f.opts.RequestsMax))
+		return
+	}
+	go h.run(r)
+}
 
 // run serves a request that was counted in.
 func (h *requestHandler) run(r *request) {

@@ -27,9 +27,9 @@ type subjects struct {
 }
 
 // Frontend serves NATS Streaming clients. Its goroutines are the heartbeat
-// loop, the interest loop, the loop of removals that are owed, an acker for each partition, the consumers of
-// subscriptions, and one for each client that has requests under way; Close
-// ends them.
+// loop, the interest loop, the loop of removals that are owed, an acker for each
+// partition, the consumers of subscriptions, and one for each client that has
+// requests under way; Close ends them.
 type Frontend struct {
 	opts     Options
 	bus      wire.Bus
