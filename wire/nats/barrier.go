@@ -18,10 +18,10 @@ import (
 // tree before the numbers are read. So whoever found the subscription has an odd
 // number then, and what it found is in the outbox when the number has changed.
 //
-// Steps: UNSUB marks the connection; its next PING settles what it has staged
-// itself, ends its own run, so that two that wait do not wait for each other,
-// waits for the runs under way, and begins a new one. What this process
-// publishes through an Outlet is not waited for.
+// Steps: UNSUB marks the connection; its next PING finishes its own run, so that
+// two that wait do not wait for each other, waits for the runs under way, and
+// begins a new one. What this process publishes through an Outlet is not waited
+// for.
 type runNumber struct{ n atomic.Uint64 }
 
 // begin is called by the courier's goroutine, between runs.
@@ -43,10 +43,8 @@ const (
 )
 
 // awaitRuns waits until what other connections have staged for subscriptions
-// that are gone is in this connection's outbox. The courier is settled.
+// that are gone is in this connection's outbox. It is called between runs.
 func (c *conn) awaitRuns() {
-	c.courier.run.end()
-	defer c.courier.run.begin()
 	type run struct {
 		of *runNumber
 		n  uint64

@@ -1,6 +1,7 @@
 package nats_test
 
 import (
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -66,4 +67,29 @@ func TestPongDoesNotWaitForEver(t *testing.T) {
 	start := time.Now()
 	both.Wait()
 	require.Less(t, time.Since(start), 5*time.Second)
+}
+
+func TestPongIsBehindHandlers(t *testing.T) {
+	// Aim: what a client sent before a PING is with the handlers, too, when the
+	// PONG comes, whoever asks them next: an acknowledgement counts, a request finds
+	// what was published. What others get does not wait for handlers. Method: a
+	// handler that is held up while it flushes.
+	s := serve(t, nats.Options{})
+	h := &recorder{block: make(chan struct{})}
+	_, err := s.Subscribe("acks", h)
+	require.NoError(t, err)
+	release := sync.OnceFunc(func() { close(h.block) })
+	defer release()
+	other := dialRaw(t, s.Addr())
+	other.send("CONNECT {\"verbose\":false}\r\nSUB news 1\r\n")
+	other.sync()
+	c := dialRaw(t, s.Addr())
+	c.send("CONNECT {\"verbose\":false}\r\nPUB news 1\r\nx\r\nPUB acks 1\r\n1\r\nPING\r\n")
+	other.expect("MSG news 1 1\r\nx\r\n")
+	require.NoError(t, c.nc.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
+	_, err = c.r.Peek(1)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the PONG came before the handler had everything")
+	release()
+	c.expect("PONG\r\n")
+	require.Contains(t, h.events()[0], "acks|||1 flush")
 }

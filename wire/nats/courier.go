@@ -278,14 +278,6 @@ func (c *courier) judge(r *receiver, v verdict) {
 	}
 }
 
-// settle moves everything staged to the outboxes, so that whatever happens next
-// happens after it.
-func (c *courier) settle() {
-	for _, r := range c.touched {
-		c.move(r, false)
-	}
-}
-
 // finish ends a run: everything staged goes out, handlers are flushed.
 func (c *courier) finish() {
 	for i, r := range c.touched {

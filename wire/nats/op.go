@@ -53,13 +53,14 @@ func (c *conn) control(o *op) *protocolError {
 	case opUnsub:
 		c.unsub(o)
 	case opPing:
-		// A client that has its PONG may count on what it published before
-		// to have been routed.
-		c.courier.settle()
+		// A client that has its PONG may count on what it published before to
+		// be with clients and handlers. So the run ends here, and another begins.
+		c.courier.finish()
 		if c.gaveUp {
 			c.gaveUp = false
 			c.awaitRuns()
 		}
+		c.courier.run.begin()
 		c.answer(linePong)
 		if !c.ponged && c.connected.Load() {
 			c.ponged = true
